@@ -1,0 +1,176 @@
+"""The tagger: Recognize Anything (RAM, arXiv 2306.03514), which SeeSR fine-tunes into DAPE (section 3.2).
+
+A Swin encoder (transformers') turns the photo into tokens; their mean is put in front, and a linear layer makes the
+*representation embedding* (SeeSR's soft prompt). A Query2Label head (arXiv 2107.10834) asks for each tag by its label
+embedding through cross-attention and answers with one logit a tag (SeeSR's hard prompt). Tag names, thresholds and
+the way the photo is resized are part of the config. With `lora_rank` > 0 the LoRA factors of DAPE are part of the model
+(`seesr.models.dape`) and can be switched off, which gives plain RAM.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import nn
+from torch.nn import functional as F
+from transformers import SwinConfig, SwinModel
+
+from seesr.models.dape import add_lora
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class TaggerOutput:
+    """What the tagger sees in a batch of photos."""
+
+    image_embeds: torch.Tensor
+    """(B, 1 + tokens, image_embed_dim): the representation embedding, the mean token first."""
+    logits: torch.Tensor
+    """(B, tags): one logit a tag; `sigmoid` gives its probability."""
+
+
+@dataclass(frozen=True)
+class Tag:
+    """A tag that is on, with its probability in [0, 1]."""
+
+    name: str
+    probability: float
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of the tag queries to the image tokens. `query` and `key` are what DAPE adapts."""
+
+    def __init__(self, width: int, image_embed_dim: int, heads: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query = nn.Linear(width, width)
+        self.key = nn.Linear(image_embed_dim, width)
+        self.value = nn.Linear(image_embed_dim, width)
+
+    def forward(self, tags: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        def split(x: torch.Tensor) -> torch.Tensor:
+            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, n, d)
+
+        out = F.scaled_dot_product_attention(
+            split(self.query(tags)), split(self.key(tokens)), split(self.value(tokens))
+        )
+        return out.transpose(1, 2).flatten(2)  # (B, tags, width)
+
+
+class Query2LabelLayer(nn.Module):
+    """Cross-attention and feed-forward, each followed by residual and LayerNorm; no self-attention between tags."""
+
+    def __init__(self, width: int, image_embed_dim: int, heads: int, feed_forward_dim: int) -> None:
+        super().__init__()
+        self.attention = CrossAttention(width, image_embed_dim, heads)
+        self.attention_out = nn.Linear(width, width)
+        self.attention_norm = nn.LayerNorm(width, eps=1e-12)
+        self.expand = nn.Linear(width, feed_forward_dim)
+        self.reduce = nn.Linear(feed_forward_dim, width)
+        self.norm = nn.LayerNorm(width, eps=1e-12)
+
+    def forward(self, tags: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        tags = self.attention_norm(tags + self.attention_out(self.attention(tags, tokens)))
+        return self.norm(tags + self.reduce(F.gelu(self.expand(tags))))
+
+
+class Tagger(ModelMixin, ConfigMixin):
+    """RAM, and DAPE where `lora_rank` > 0.
+
+    Config:
+        tags, thresholds: names and the probability above which a tag is on, in the same order.
+        image_size: side of the square the photo is resized to; a multiple of 32 x window_size.
+        resize_antialias: whether that bilinear resize filters; False is what the published weights were run with.
+        embed_dim, depths, num_heads, window_size, drop_path_rate: the Swin encoder.
+        image_embed_dim: width of the representation embedding.
+        label_dim, head_dim, head_layers, head_heads, head_feed_forward_dim: the tag head.
+        lora_rank, lora_alpha: DAPE's LoRA; its scale is alpha / rank. Rank 0: plain RAM.
+        head_lora_rank: rank in the tag head, where the published DAPE has twice `lora_rank` (`seesr.checkpoints.ram`
+            tells why); None: the same as `lora_rank`.
+    """
+
+    _supports_gradient_checkpointing = False
+
+    @register_to_config
+    def __init__(
+        self,
+        tags: list[str],
+        thresholds: list[float],
+        image_size: int = 384,
+        resize_antialias: bool = False,
+        embed_dim: int = 192,
+        depths: list[int] | tuple[int, ...] = (2, 2, 18, 2),
+        num_heads: list[int] | tuple[int, ...] = (6, 12, 24, 48),
+        window_size: int = 12,
+        drop_path_rate: float = 0.1,
+        image_embed_dim: int = 512,
+        label_dim: int = 512,
+        head_dim: int = 768,
+        head_layers: int = 2,
+        head_heads: int = 4,
+        head_feed_forward_dim: int = 3072,
+        lora_rank: int = 0,
+        lora_alpha: float = 1.0,
+        head_lora_rank: int | None = None,
+    ) -> None:
+        super().__init__()
+        if len(tags) != len(thresholds):
+            raise ValueError(f"{len(tags)} tags but {len(thresholds)} thresholds")
+        swin = SwinConfig(
+            image_size=image_size,
+            embed_dim=embed_dim,
+            depths=list(depths),
+            num_heads=list(num_heads),
+            window_size=window_size,
+            drop_path_rate=drop_path_rate,
+        )
+        self.visual_encoder = SwinModel(swin, add_pooling_layer=False)
+        self.image_proj = nn.Linear(embed_dim * 2 ** (len(depths) - 1), image_embed_dim)
+        self.label_embed = nn.Parameter(torch.empty(len(tags), label_dim).normal_(std=0.02))
+        self.wordvec_proj = nn.Linear(label_dim, head_dim)
+        self.head = nn.ModuleList(
+            Query2LabelLayer(head_dim, image_embed_dim, head_heads, head_feed_forward_dim) for _ in range(head_layers)
+        )
+        self.fc = nn.Linear(head_dim, 1)
+        if lora_rank:
+            add_lora(self, lora_rank, head_lora_rank or lora_rank, lora_alpha / lora_rank)
+
+    def preprocess(self, image: torch.Tensor) -> torch.Tensor:
+        """Photo → the encoder's input.
+
+        Args:
+            image: (B, 3, h, w), RGB in [0, 1], any size.
+
+        Returns:
+            (B, 3, image_size, image_size), normalised with ImageNet's mean and standard deviation.
+        """
+        size = (self.config.image_size, self.config.image_size)
+        image = F.interpolate(image, size, mode="bilinear", antialias=self.config.resize_antialias)
+        mean = image.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
+        std = image.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
+        return (image - mean) / std
+
+    def forward(self, pixel_values: torch.Tensor) -> TaggerOutput:
+        """`pixel_values`: (B, 3, image_size, image_size) from `preprocess`."""
+        tokens = self.visual_encoder(pixel_values).last_hidden_state  # (B, n, encoder width)
+        tokens = torch.cat([tokens.mean(1, keepdim=True), tokens], 1)  # (B, 1 + n, encoder width)
+        image_embeds = self.image_proj(tokens)  # (B, 1 + n, image_embed_dim)
+        queries = F.relu(self.wordvec_proj(self.label_embed))  # (tags, head_dim)
+        queries = queries.expand(image_embeds.shape[0], -1, -1)
+        for layer in self.head:
+            queries = layer(queries, image_embeds)
+        return TaggerOutput(image_embeds, self.fc(queries).squeeze(-1))
+
+    def tags_on(self, logits: torch.Tensor) -> list[Tag]:
+        """The tags of one photo whose probability is strictly above their threshold, in the order of the tag list.
+
+        Args:
+            logits: (tags,).
+        """
+        probabilities = logits.float().sigmoid().tolist()
+        rows: Any = zip(self.config.tags, probabilities, self.config.thresholds)
+        return [Tag(name, p) for name, p, threshold in rows if p > threshold]
