@@ -38,13 +38,20 @@ ODD_SIZES = (7, 9, 11, 13, 15, 17, 19, 21)
 
 
 def _check(name: str, **values: float | Range) -> None:
-    """Probabilities are single numbers in [0, 1]; ranges are (low, high) with 0 <= low <= high."""
+    """Raise SeesrError unless tuples are ranges 0 <= low <= high and single numbers are probabilities."""
     for key, value in values.items():
         if isinstance(value, tuple):
             if not 0 <= value[0] <= value[1]:
                 raise SeesrError(f"degradation: {name}.{key} = {value} is no range; give (low, high), 0 <= low <= high")
         elif not 0 <= value <= 1:
             raise SeesrError(f"degradation: {name}.{key} = {value} is no probability; give a number from 0 to 1")
+
+
+def _check_around_one(name: str, **ranges: Range) -> None:
+    """Raise SeesrError unless the ranges hold 1, from which draws go up or down."""
+    for key, (low, high) in ranges.items():
+        if not low <= 1 <= high:
+            raise SeesrError(f"degradation: {name}.{key} = {(low, high)} does not hold 1; give a range around it")
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,7 @@ class Blur:
     def __post_init__(self) -> None:
         _check("blur", sigma=self.sigma, probability=self.probability, sinc_probability=self.sinc_probability)
         _check("blur", beta_generalized=self.beta_generalized, beta_plateau=self.beta_plateau)
+        _check_around_one("blur", beta_generalized=self.beta_generalized, beta_plateau=self.beta_plateau)
         if not math.isclose(sum(p for _, p in self.kinds), 1.0):
             raise SeesrError("degradation: blur.kinds do not sum to 1; give every kernel kind its share")
         if any(size % 2 == 0 for size in self.sizes):
@@ -79,6 +87,7 @@ class Resize:
 
     def __post_init__(self) -> None:
         _check("resize", factor=self.factor, up=self.up, down=self.down, keep=1 - self.up - self.down)
+        _check_around_one("resize", factor=self.factor)
 
 
 @dataclass(frozen=True)
@@ -184,7 +193,7 @@ _CAMERA = DegradationConfig(
             sinc_probability=0.0,
         ),
         Resize(factor=(1.0, 1.0), up=0.0, down=0.0, modes=("area", "bicubic_antialias")),
-        Noise(sigma=(0.2, 5.0), poisson=(0.05, 0.7), probability=0.8, gaussian=0.5, grey=0.3, levels=256),
+        Noise(sigma=(0.2, 4.0), poisson=(0.02, 0.3), probability=0.8, levels=256),
         Jpeg(quality=(75, 98), probability=0.5),
     ),
     final_sinc=0.0,

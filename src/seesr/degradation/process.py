@@ -10,7 +10,7 @@ from torch import Tensor
 from seesr.degradation.jpeg import jpeg_pillow, jpeg_torch
 from seesr.degradation.kernels import blur, sharpen
 from seesr.degradation.noise import add_noise
-from seesr.degradation.plan import Plan, draw
+from seesr.degradation.plan import Plan, StagePlan, draw
 from seesr.degradation.presets import DegradationConfig
 from seesr.degradation.resize import resize
 from seesr.errors import SeesrError
@@ -20,30 +20,33 @@ _CODECS = {"pillow": jpeg_pillow, "torch": jpeg_torch}
 
 def apply(plan: Plan, hr: Tensor) -> tuple[Tensor, Tensor]:
     """Carry out `plan` on hr (3, H, W) in [0, 1]; returns lr (3, H/scale, W/scale) in 8-bit steps, target (3, H, W)."""
+
+    def compress(image: Tensor, quality: int | None) -> Tensor:
+        return image if quality is None else _CODECS[plan.jpeg_codec](image, quality)
+
     target = sharpen(hr) if plan.usm else hr
     image = target
-    codec = _CODECS[plan.jpeg_codec]
-    for stage in (plan.first, plan.second):
-        if stage is None:
-            continue
-        if stage.kernel is not None:
-            image = blur(image, stage.kernel.weights())
-        if stage.size is not None:
-            image = resize(image, stage.size, stage.mode)
-        if stage.noise is not None:
-            image = add_noise(image, stage.noise)
-        if stage is plan.first and stage.quality is not None:
-            image = codec(image, stage.quality)
-
-    quality = plan.second.quality
-    if quality is not None and not plan.jpeg_last:
-        image = codec(image, quality)
+    if plan.first is not None:
+        image = compress(_blur_resize_noise(image, plan.first), plan.first.quality)
+    image = _blur_resize_noise(image, plan.second)
+    if not plan.jpeg_last:
+        image = compress(image, plan.second.quality)
     image = resize(image, plan.size, plan.mode)
     if plan.sinc is not None:
         image = blur(image, plan.sinc.weights())
-    if quality is not None and plan.jpeg_last:
-        image = codec(image, quality)
+    if plan.jpeg_last:
+        image = compress(image, plan.second.quality)
     return (image.clamp(0, 1) * 255).round() / 255, target
+
+
+def _blur_resize_noise(image: Tensor, stage: StagePlan) -> Tensor:
+    if stage.kernel is not None:
+        image = blur(image, stage.kernel.weights())
+    if stage.size is not None:
+        image = resize(image, stage.size, stage.mode)
+    if stage.noise is not None:
+        image = add_noise(image, stage.noise)
+    return image
 
 
 class Degradation:

@@ -1,5 +1,7 @@
 """Degraded photos to look at: one LR image, or a labelled sheet of the variants that a preset makes."""
 
+import textwrap
+
 import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
@@ -14,7 +16,8 @@ from seesr.errors import SeesrError
 _SCALE = 4
 _CROP = 512  # pixels of HR on the sheet
 _CELL = 256  # pixels of the sheet per variant
-_LINE = 13  # pixels per line of a label
+_LABEL = 56  # pixels under each variant for its label
+_COLUMNS = 46  # characters per line of a label
 
 
 def degrade_photo(image: Image.Image, preset_name: str, seed: int) -> Image.Image:
@@ -37,7 +40,7 @@ def sheet(image: Image.Image, preset_name: str, seed: int, n: int = 16) -> Image
     crop = (max(0, (width - _CROP) // 2), max(0, (height - _CROP) // 2))
     hr = _to_tensor(image.crop((*crop, min(width, crop[0] + _CROP), min(height, crop[1] + _CROP))))
     columns = min(4, n)
-    cell_height = _CELL + 4 * _LINE
+    cell_height = _CELL + _LABEL
     page = Image.new("RGB", (columns * _CELL, -(-n // columns) * cell_height), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=11)
     for i in range(n):
@@ -48,30 +51,33 @@ def sheet(image: Image.Image, preset_name: str, seed: int, n: int = 16) -> Image
         lr = lr.resize((round(lr.width * zoom), round(lr.height * zoom)), Image.Resampling.NEAREST)
         x, y = i % columns * _CELL, i // columns * cell_height
         page.paste(lr, (x, y))
-        pen.multiline_text((x + 3, y + _CELL + 1), f"seed {seed + i}\n{describe(plan)}", "black", font, spacing=1)
+        label = textwrap.fill(f"{seed + i}: {describe(plan)}", _COLUMNS)
+        pen.multiline_text((x + 3, y + _CELL + 1), label, "black", font, spacing=1)
     return page
 
 
 def describe(plan: Plan) -> str:
-    """What was drawn, in at most three short lines: first stage, second stage, end."""
-    lines = [_stage(stage) for stage in (plan.first, plan.second) if stage is not None]
-    end = [f"to {plan.size[1]}x{plan.size[0]} {plan.mode}"]
+    """What was drawn, a short phrase for each step, in the order of application."""
+    steps = ["sharpened"] if plan.usm else []
+    if plan.first is not None:
+        steps += _stage(plan.first) + _jpeg(plan.first.quality)
+    steps += _stage(plan.second)
+    end = [f"to {plan.size[1]}x{plan.size[0]} {plan.mode}"] if plan.second.size != plan.size else []
     if plan.sinc is not None:
         end.append(f"sinc {plan.sinc.cutoff:.2f}")
-    if plan.second.quality is not None:
-        end.insert(len(end) if plan.jpeg_last else 0, f"jpeg {plan.second.quality}")
-    return "\n".join([line for line in lines if line] + [", ".join(end)])
+    jpeg = _jpeg(plan.second.quality)
+    return ", ".join(steps + (end + jpeg if plan.jpeg_last else jpeg + end))
 
 
-def _stage(stage: StagePlan) -> str:
-    parts = []
+def _stage(stage: StagePlan) -> list[str]:
+    steps = []
     if stage.kernel is not None:
-        parts.append(_kernel(stage.kernel))
+        steps.append(_kernel(stage.kernel))
     if stage.size is not None:
-        parts.append(f"{stage.size[1]}x{stage.size[0]} {stage.mode}")
+        steps.append(f"{stage.size[1]}x{stage.size[0]} {stage.mode}")
     if stage.noise is not None:
-        parts.append(f"{stage.noise.kind[:5]} {stage.noise.strength:.2g}{' grey' if stage.noise.grey else ''}")
-    return ", ".join(parts)
+        steps.append(f"{stage.noise.kind} {stage.noise.strength:.2g}{' grey' if stage.noise.grey else ''}")
+    return steps
 
 
 def _kernel(kernel: Kernel) -> str:
@@ -79,6 +85,10 @@ def _kernel(kernel: Kernel) -> str:
         return f"sinc {kernel.cutoff:.2f}"
     first, second = kernel.sigma
     return f"{kernel.kind} {first:.1f}" + (f"/{second:.1f}" if first != second else "")
+
+
+def _jpeg(quality: int | None) -> list[str]:
+    return [] if quality is None else [f"jpeg {quality}"]
 
 
 def _to_tensor(image: Image.Image) -> Tensor:
