@@ -1,3 +1,24 @@
 """SeeSR: semantics-aware real-world image super-resolution (Wu et al., CVPR 2024, arXiv 2311.16518)."""
 
+from importlib import import_module
+from typing import Any
+
 __version__ = "0.1.0"
+
+_EXPORTS = {
+    "Enlarger": "seesr.models.enlarger",
+    "SeeSROutput": "seesr.pipeline",
+    "SeeSRPipeline": "seesr.pipeline",
+    "SeesrError": "seesr.errors",
+    "SemanticControlNet": "seesr.models.semantic_attention",
+    "SemanticUNet": "seesr.models.semantic_attention",
+    "Tagger": "seesr.models.tagger",
+}
+__all__ = [*_EXPORTS, "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the public classes on first use: `seesr --help` need not wait for PyTorch."""
+    if name in _EXPORTS:
+        return getattr(import_module(_EXPORTS[name]), name)
+    raise AttributeError(f"module 'seesr' has no attribute {name!r}")

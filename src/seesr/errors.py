@@ -2,4 +2,4 @@
 
 
 class SeesrError(Exception):
-    """Something the user can mend: a bad file, option or checkpoint. Commands print it without a traceback, exit code 2."""
+    """Something the user can mend: a bad file, option or checkpoint. Commands print it and exit with 2."""
