@@ -2,8 +2,8 @@
 
 In every channel of the picture itself and of five stages of a VGG16, one ratio in the form of SSIM compares the means
 (texture) and one the covariance with the variances (structure); learned alpha and beta weigh the two over all 1475
-channels. The VGG halves its resolution by L2 pooling with a Hann window, since max-pooling would alias. Pictures are not
-resized. The weights are the authors', from the PyPI package `dists-pytorch`.
+channels. The VGG halves its resolution by L2 pooling with a Hann window, since max-pooling would alias. Pictures are
+not resized. The weights are the authors', from the PyPI package `dists-pytorch`.
 """
 
 import torch
