@@ -16,7 +16,7 @@ from seesr.errors import SeesrError
 _SCALE = 4
 _CROP = 512  # pixels of HR on the sheet
 _CELL = 256  # pixels of the sheet per variant
-_LABEL = 56  # pixels under each variant for its label
+_LABEL = 68  # pixels under each variant for its label
 _COLUMNS = 46  # characters per line of a label
 
 
