@@ -2,7 +2,9 @@
 
 Baseline JPEG (ITU-T T.81 with the example tables of annex K, JFIF colour): YCbCr, chroma halved by averaging, 8x8 DCT,
 division by quality-scaled tables and rounding, and back with linearly interpolated chroma. Entropy coding is lossless
-and plays no part. Rounding passes gradients straight through (Bengio et al. 2013, arXiv 1308.3432).
+and plays no part. Rounding passes gradients straight through (Bengio et al. 2013, arXiv 1308.3432). On photos
+the copy is 46 dB (quality 10) to 52 dB (quality 100) from libjpeg's result, which itself is 29 to 50 dB from the photo
+(measured by `benchmarks/degradation.py`).
 """
 
 import io
@@ -53,7 +55,7 @@ def jpeg_torch(image: Tensor, quality: int) -> Tensor:
     ycc = ycc + ycc.new_tensor([-128.0, 0.0, 0.0]).view(3, 1, 1)  # centred on 0, as the DCT wants it
     luma = _code(_round(ycc[:1]), _table("luma", quality))
     chroma = _code(_round(F.avg_pool2d(_round(ycc[1:]), 2)), _table("chroma", quality))
-    chroma = F.interpolate(chroma[None], scale_factor=2, mode="bilinear", align_corners=False)[0]
+    chroma = _round(F.interpolate(chroma[None], scale_factor=2, mode="bilinear", align_corners=False)[0])
     rgb = torch.einsum("dc,chw->dhw", image.new_tensor(_TO_RGB), torch.cat([luma + 128, chroma]))
     return _round(rgb.clamp(0, 255))[:, :height, :width] / 255
 

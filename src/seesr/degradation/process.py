@@ -1,7 +1,8 @@
 """From HR to LR: Real-ESRGAN's second-order degradation (arXiv 2107.10833, figure 2), one plan per sample.
 
 Samples of a batch pass one by one: from the first resize on each has its own size, and it makes a sample's result
-independent of its company, to the last bit.
+independent of its company, to the last bit. For throughput run it in several data-loader workers of one thread
+each; the steps are too short to be worth sharing among threads.
 """
 
 import torch
