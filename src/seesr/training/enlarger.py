@@ -1,0 +1,172 @@
+"""Fine-tuning of the learned enlarger: pixel, texture and feature losses with a weak adversarial one.
+
+Starts from a folder with a trained `Enlarger` (the embedded one begins as Real-ESRGAN x4plus). Each sample is degraded
+afresh by a mixture of presets, so that the network sees the blur of cameras and old phones besides JPEG and noise.
+"""
+
+import json
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seesr.errors import SeesrError
+from seesr.evaluation.fullreference import psnr
+from seesr.evaluation.lpips import Lpips
+from seesr.evaluation.niqe import Niqe
+from seesr.models.enlarger import SCALE, Enlarger
+from seesr.training import loop
+from seesr.training.config import load_config
+from seesr.training.data import Crops, DegradationMix, load_photos
+from seesr.training.discriminator import Discriminator, frozen_scores
+from seesr.training.losses import PerceptualLoss, discriminator_hinge, generator_hinge
+
+VALIDATION_CROP = 512
+VALIDATION_SEED = 1234
+
+
+@dataclass(kw_only=True)
+class LossWeights:
+    """Weights of the terms that the enlarger minimises."""
+
+    l1: float = 1.0
+    dists: float = 0.5
+    features: float = 1.0
+    adversarial: float = 0.05
+    adversarial_from: int = 0  # step; before it the discriminator alone learns
+
+
+@dataclass(kw_only=True)
+class DiscriminatorConfig:
+    """The U-Net's width and the square it sees, and the learning rate of all discriminators."""
+
+    width: int = 32
+    crop: int = 128
+    learning_rate: float = 2e-4
+
+
+@dataclass(kw_only=True)
+class EnlargerConfig(loop.LoopConfig):
+    """Config of `seesr train enlarger`."""
+
+    start: str  # folder of the Enlarger to start from
+    photos: list[str]  # folders or shards
+    validation_photos: list[str]
+    validation_samples: int = 12  # while training; all of them at the end
+    crop: int = 160  # HR pixels, a multiple of 4
+    degradation: dict[str, float] = field(default_factory=lambda: {"real-esrgan": 1.0})  # preset: weight
+    loss: LossWeights = field(default_factory=LossWeights)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.crop % SCALE:
+            raise SeesrError(f"crop is {self.crop}; give a multiple of {SCALE}")
+        if self.discriminator.crop % 4 or self.discriminator.crop > self.crop:
+            raise SeesrError(
+                f"discriminator.crop is {self.discriminator.crop}; give a multiple of 4, at most crop ({self.crop})"
+            )
+
+
+class EnlargerStage(loop.Stage):
+    """Trains `modules["generator"]` against `modules["discriminator"]`."""
+
+    averaged = ("generator",)
+
+    def __init__(self, config: EnlargerConfig):
+        self.config = config
+        self.degrade = DegradationMix(config.degradation)
+        self.crops = Crops(load_photos(config.photos, config.crop), config.crop, config.seed)
+        self.validation = load_photos(config.validation_photos, VALIDATION_CROP)
+        try:
+            generator = Enlarger.from_pretrained(config.start, torch_dtype=torch.float32)
+        except OSError as error:
+            raise SeesrError(f"start: no Enlarger in {config.start} ({str(error).splitlines()[0]})") from None
+        self.generator = generator
+        self.modules = {
+            "generator": generator,
+            "discriminator": Discriminator(config.discriminator.width, config.discriminator.crop),
+        }
+        self.perception = PerceptualLoss()
+        self.frozen = {"perception": self.perception}
+
+    def dataset(self) -> Crops:
+        return self.crops
+
+    def parameter_groups(self, learning_rate: float) -> list[dict]:
+        return [
+            {"params": list(self.modules["generator"].parameters()), "lr": learning_rate},
+            {"params": list(self.modules["discriminator"].parameters()), "lr": self.config.discriminator.learning_rate},
+        ]
+
+    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        weights, discriminator = self.config.loss, self.modules["discriminator"]
+        lr, target = self.degrade(batch["hr"].float() / 255, batch["seed"])  # (B, 3, h, w), (B, 3, 4h, 4w)
+        restored = self.modules["generator"](lr)
+        perception = self.perception(restored, target)
+        terms = {
+            "l1": F.l1_loss(restored, target),
+            "dists": perception.dists,
+            "features": perception.features,
+            "adversarial": generator_hinge(frozen_scores(discriminator, restored, perception.of_restored)),
+        }
+        fake = discriminator(restored.detach(), [features.detach() for features in perception.of_restored])
+        real = discriminator(target, perception.of_target)
+        terms["discriminator"] = discriminator_hinge(real, fake)
+        adversarial = weights.adversarial if step >= weights.adversarial_from else 0.0
+        generator_loss = (
+            weights.l1 * terms["l1"]
+            + weights.dists * terms["dists"]
+            + weights.features * terms["features"]
+            + adversarial * terms["adversarial"]
+        )
+        # The discriminator's term reaches no weight of the generator, and the generator's none of the discriminator:
+        # one backward pass and one optimiser serve both.
+        return {"loss": generator_loss + terms["discriminator"], "generator": generator_loss} | terms
+
+    def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:
+        compare: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr_y": psnr, "dists": self.perception.dists}
+        compare["lpips"] = Lpips()
+        niqe = Niqe()
+        photos = self.validation if final else self.validation[: self.config.validation_samples]
+        device = next(self.generator.parameters()).device
+        sums = dict.fromkeys([*compare, "niqe"], 0.0)
+        pictures: dict[str, Tensor] = {}
+        for number, photo in enumerate(photos):
+            pixels = photo.pixels[:VALIDATION_CROP, :VALIDATION_CROP]
+            hr = torch.tensor(pixels.transpose(2, 0, 1)[None], device=device).float() / 255  # (1, 3, 512, 512)
+            lr, target = self.degrade(hr, torch.tensor([VALIDATION_SEED + number]))
+            restored = (self.generator.enlarge(lr) * 255).round() / 255
+            for name, metric in compare.items():
+                sums[name] += float(metric(restored, target))
+            sums["niqe"] += float(niqe(restored))
+            if number < 4:
+                enlarged = F.interpolate(lr, scale_factor=SCALE, mode="bicubic").clamp(0, 1)
+                pictures[f"validation/{number}"] = torch.cat((enlarged[0], restored[0], hr[0]), dim=2)  # side by side
+        return {name: total / len(photos) for name, total in sums.items()} | {"photos": len(photos)}, pictures
+
+    def save(self, folder: Path) -> None:
+        half = Enlarger.from_config(self.generator.config).half()
+        half.load_state_dict(self.generator.state_dict())
+        half.save_pretrained(folder)
+
+
+def train(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, float]:
+    """Run or continue the training that a config file describes; returns its last validation metrics.
+
+    Raises:
+        SeesrError: a mistake in the config, the photos or a checkpoint; before the first step.
+    """
+    config = load_config(EnlargerConfig, Path(config_path), overrides)
+    return loop.train(EnlargerStage(config), config)
+
+
+if __name__ == "__main__":
+    import sys
+
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    print(json.dumps(train(sys.argv[1], sys.argv[2:])))

@@ -1,0 +1,57 @@
+"""Losses between a restored picture and its target, all read off one pass through DISTS' VGG16.
+
+DISTS (Ding et al. 2020, arXiv 2004.07728) compares textures by statistics and tolerates their resampling; the distance
+of channel-normalised features (the form of LPIPS, Zhang et al. 2018, arXiv 1801.03924, without its learned heads) holds
+structure in place. LPIPS with AlexNet is a test metric and takes no part. The hinge losses are those of Lim & Ye 2017
+(arXiv 1705.02894).
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from seesr.evaluation.dists import Dists
+
+
+class Perception(NamedTuple):
+    """How two batches of pictures differ, and the features they were compared by."""
+
+    dists: Tensor  # ()
+    features: Tensor  # (), mean squared distance of normalised features
+    of_restored: list[Tensor]  # channel-normalised, (B, C_k, H_k, W_k) for each of the five stages
+    of_target: list[Tensor]
+
+
+class PerceptualLoss(nn.Module):
+    """DISTS and normalised feature distance of (B, 3, H, W) pictures in [0, 1], each a mean over the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dists = Dists()
+        self._passes: list[list[Tensor]] = []
+        self.dists.vgg.register_forward_hook(lambda module, inputs, output: self._passes.append(output))
+
+    def forward(self, restored: Tensor, target: Tensor) -> Perception:
+        self._passes.clear()
+        dists = self.dists(restored, target).mean()
+        of_restored, of_target = ([normalise(f) for f in features] for features in self._passes)
+        self._passes.clear()
+        distance = torch.stack([(a - b).square().sum(1).mean() for a, b in zip(of_restored, of_target)]).mean()
+        return Perception(dists, distance, of_restored, of_target)
+
+
+def normalise(features: Tensor) -> Tensor:
+    """(B, C, H, W) with unit length over the channels at every position."""
+    return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-8)
+
+
+def discriminator_hinge(real: list[Tensor], fake: list[Tensor]) -> Tensor:
+    """Hinge loss of discriminators, the mean over their score maps of any shape."""
+    return torch.stack([F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake)]).mean()
+
+
+def generator_hinge(fake: list[Tensor]) -> Tensor:
+    """What the generator minimises against the same discriminators."""
+    return -torch.stack([f.mean() for f in fake]).mean()
