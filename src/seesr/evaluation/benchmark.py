@@ -1,0 +1,292 @@
+"""Scores of a folder of restored pictures: one row per picture, means with bootstrap intervals, paired comparisons.
+
+Scores are kept in a file beside the run, under a hash of both pictures' bytes, so an interrupted or repeated evaluation
+computes only what is new. A metric that cannot run is listed with the reason; it never gets a number.
+"""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import seesr
+from seesr.errors import SeesrError
+from seesr.evaluation.metrics import METRICS, Metric, available, get_metric
+from seesr.images import READABLE, read_photo, to_tensor
+
+SEED = 0
+RESAMPLES = 10_000
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A restored picture and its reference, if there is one; `name` is the restored file's name without suffix."""
+
+    name: str
+    restored: Path
+    reference: Path | None
+
+
+@dataclass(frozen=True)
+class Mean:
+    """Mean over pictures with its 95 % percentile bootstrap interval; no interval for figures of a whole set (FID)."""
+
+    mean: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of paired differences, its 95 % bootstrap interval and the two-sided p of a sign-flip permutation test."""
+
+    mean: float
+    low: float
+    high: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate_folder` found.
+
+    rows: per picture `image` (name without suffix) and one figure per metric, in the pictures' order.
+    summary: per metric, the whole-set ones included.
+    unavailable: metric -> why it could not be computed.
+    seconds: metric -> mean time per picture, of those computed in this run.
+    """
+
+    rows: list[dict[str, Any]]
+    summary: dict[str, Mean]
+    unavailable: dict[str, str]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def write_csv(self, path: Path) -> None:
+        """One line per picture, one column per metric; figures in full precision."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, fieldnames=list(self.rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.rows)
+        _write_text(path, text.getvalue())
+
+    def write_json(self, path: Path) -> None:
+        """Rows, summary, unavailable metrics, the variant of each metric, versions, hardware and seed."""
+        content = {
+            "summary": {name: asdict(mean) for name, mean in self.summary.items()},
+            "unavailable": self.unavailable,
+            "protocol": {name: METRICS[name].origin for name in self.summary},
+            "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "level": 0.95},
+            "seconds_per_image": self.seconds,
+            "versions": {"seesr": seesr.__version__} | {name: version(name) for name in ("torch", "numpy", "pillow")},
+            "machine": {"platform": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count()},
+            "images": self.rows,
+        }
+        _write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def evaluate_folder(
+    restored: Path,
+    reference: Path | None = None,
+    metrics: Sequence[str] = tuple(METRICS),
+    *,
+    device: str = "cpu",
+    cache: Path | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Evaluation:
+    """Score every picture in `restored`, against the one of the same name in `reference` where a metric needs it.
+
+    Args:
+        restored, reference: folders; pictures pair by name without suffix, and each must have its partner.
+        metrics: names out of `METRICS`, in any case.
+        device: `cpu` or `cuda`.
+        cache: JSON-lines file of scores, made if missing; later runs read it and add to it.
+        progress: called with (pictures done, pictures in all).
+
+    Raises:
+        SeesrError: an unknown metric; no pictures; a picture without partner, of another size than its reference,
+            damaged, or too small for a metric; a damaged cache.
+    """
+    chosen = list({get_metric(name).name: get_metric(name) for name in metrics}.values())
+    pairs = pair_images(restored, reference)
+    reasons = {metric.name: _missing(metric, reference, device) for metric in chosen}
+    unavailable = {name: reason for name, reason in reasons.items() if reason}
+    usable = [metric for metric in chosen if metric.name not in unavailable]
+    per_image = [metric for metric in usable if not metric.whole_set]
+
+    known = _read_cache(cache)
+    spent: dict[str, list[float]] = {}
+    rows: list[dict[str, Any]] = []
+    for done, pair in enumerate(pairs):
+        progress(done, len(pairs))
+        key = _content_key(pair)
+        scores = known.get(key, {})
+        todo = [metric for metric in per_image if metric.name not in scores]
+        if todo:
+            new = _score(pair, todo, device, spent)
+            _append_cache(cache, {"key": key, "image": pair.name, "scores": new})
+            scores = scores | new
+        rows.append({"image": pair.name} | {metric.name: scores[metric.name] for metric in per_image})
+    progress(len(pairs), len(pairs))
+
+    summary = {}
+    for metric in usable:
+        if metric.whole_set:
+            figure = float(metric.load(device)(str(reference), str(restored)))
+            if math.isfinite(figure):
+                summary[metric.name] = Mean(figure, None, None)
+            else:
+                unavailable[metric.name] = f"came out as {figure}; the set may be too small for it"
+        else:
+            summary[metric.name] = bootstrap_mean([row[metric.name] for row in rows])
+    seconds = {name: sum(times) / len(times) for name, times in spent.items()}
+    return Evaluation(rows, summary, unavailable, seconds)
+
+
+def pair_images(restored: Path, reference: Path | None) -> list[Pair]:
+    """Pictures of two folders by name without suffix, sorted; the reference is None throughout if no folder is given.
+
+    Raises:
+        SeesrError: a folder is missing or empty, a name occurs twice, or a picture has no partner.
+    """
+    outputs = _images_by_name(restored)
+    if reference is None:
+        return [Pair(name, path, None) for name, path in outputs.items()]
+    targets = _images_by_name(reference)
+    for present, absent, folder in ((outputs, targets, reference), (targets, outputs, restored)):
+        lonely = [path for name, path in present.items() if name not in absent]
+        if lonely:
+            more = f" (and {len(lonely) - 1} more)" if len(lonely) > 1 else ""
+            raise SeesrError(f"{lonely[0]}{more}: no picture of that name in {folder}; add it or take this one out")
+    return [Pair(name, path, targets[name]) for name, path in outputs.items()]
+
+
+def bootstrap_mean(values: Sequence[float]) -> Mean:
+    """Mean with its 95 % percentile bootstrap interval (Efron 1979), seed fixed."""
+    low, high = _bootstrap_interval(np.asarray(values, dtype=np.float64))
+    return Mean(float(np.mean(values)), low, high)
+
+
+def paired_difference(ours: Evaluation, theirs: Evaluation, metric: str) -> Difference:
+    """How much `ours` lies above `theirs` in a metric, picture by picture.
+
+    Raises:
+        SeesrError: the two were not made on pictures of the same names, or lack the metric.
+    """
+    if metric not in ours.rows[0] or metric not in theirs.rows[0]:
+        raise SeesrError(f"{metric} has no figure per picture for one of the two methods; evaluate both with it")
+    first, second = ({row["image"]: row[metric] for row in side.rows} for side in (ours, theirs))
+    if first.keys() != second.keys():
+        name = min(first.keys() ^ second.keys())
+        raise SeesrError(f"{name} was scored for only one of the two methods; compare them on the same pictures")
+    differences = np.array([first[name] - second[name] for name in first], dtype=np.float64)
+    rng = np.random.default_rng(SEED)
+    flipped = np.array(
+        [abs((differences * rng.choice((-1.0, 1.0), differences.size)).mean()) for _ in range(RESAMPLES)]
+    )
+    observed = abs(differences.mean())
+    # the margin lets sums that are equal but for rounding count as equal
+    extreme = int((flipped >= observed - 1e-12 * max(observed, 1.0)).sum())
+    low, high = _bootstrap_interval(differences)
+    return Difference(float(differences.mean()), low, high, (extreme + 1) / (RESAMPLES + 1))
+
+
+def _bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
+    rng = np.random.default_rng(SEED)
+    means = [values[rng.integers(values.size, size=values.size)].mean() for _ in range(RESAMPLES)]
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def _missing(metric: Metric, reference: Path | None, device: str) -> str | None:
+    if metric.needs_reference and reference is None:
+        return "needs reference pictures, and no folder of them was given"
+    return available(metric.name, device)
+
+
+def _images_by_name(folder: Path) -> dict[str, Path]:
+    if not folder.is_dir():
+        raise SeesrError(f"{folder}: no such folder")
+    images: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        if path.suffix.lower() in READABLE and not path.name.startswith("."):
+            if path.stem in images:
+                raise SeesrError(f"{path}: {images[path.stem].name} has the same name; keep one of the two")
+            images[path.stem] = path
+    if not images:
+        raise SeesrError(f"{folder}: no pictures in this folder")
+    return images
+
+
+def _score(pair: Pair, metrics: list[Metric], device: str, spent: dict[str, list[float]]) -> dict[str, float]:
+    """Figures of one picture; adds the seconds each metric took to `spent`."""
+    image = to_tensor(read_photo(pair.restored).rgb).to(device)  # (1, 3, H, W)
+    inputs = [image]
+    if pair.reference is not None:
+        inputs.append(to_tensor(read_photo(pair.reference).rgb).to(device))
+        if inputs[1].shape != image.shape:
+            sizes = [f"{picture.shape[3]}x{picture.shape[2]}" for picture in inputs]
+            raise SeesrError(
+                f"{pair.restored} is {sizes[0]}, its reference {pair.reference} is {sizes[1]}; make them equal"
+            )
+    scores = {}
+    for metric in metrics:
+        start = time.perf_counter()
+        try:
+            with torch.inference_mode():
+                score = float(metric.load(device)(*inputs[: 1 + metric.needs_reference]))
+        except (SeesrError, RuntimeError) as error:  # torch's own, where a picture is smaller than a window
+            raise SeesrError(f"{pair.restored}: {metric.name} failed: {error}") from None
+        if not math.isfinite(score):
+            raise SeesrError(f"{pair.restored}: {metric.name} is {score}; leave the picture or the metric out")
+        scores[metric.name] = score
+        spent.setdefault(metric.name, []).append(time.perf_counter() - start)
+    return scores
+
+
+def _content_key(pair: Pair) -> str:
+    """Hash of the bytes of both files and of this package's version, whose metrics made the scores."""
+    digest = hashlib.sha256(seesr.__version__.encode())
+    for path in (pair.restored, pair.reference):
+        digest.update(hashlib.sha256(path.read_bytes() if path else b"").digest())
+    return digest.hexdigest()[:32]
+
+
+def _read_cache(cache: Path | None) -> dict[str, dict[str, float]]:
+    known: dict[str, dict[str, float]] = {}
+    if cache is not None and cache.is_file():
+        for line in cache.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except json.JSONDecodeError:
+                continue  # blank, or cut short when an earlier run was interrupted
+            if not isinstance(entry, dict) or "key" not in entry or "scores" not in entry:
+                raise SeesrError(f"{cache}: no file of scores; name another one or delete it")
+            known.setdefault(entry["key"], {}).update(entry["scores"])
+    return known
+
+
+def _append_cache(cache: Path | None, entry: dict[str, Any]) -> None:
+    if cache is not None:
+        cache.parent.mkdir(parents=True, exist_ok=True)
+        with cache.open("a") as file:
+            file.write("\n" + json.dumps(entry))  # a new line first: the last one may be cut short
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.part")
+    partial.write_text(text)
+    partial.replace(path)
