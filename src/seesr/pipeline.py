@@ -18,9 +18,11 @@ import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
 from PIL import Image
+from safetensors import SafetensorError
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from seesr import color
+from seesr.checkpoints.registry import resolve
 from seesr.enlarging import LATENT_FACTOR, enlarge_bicubic, enlarge_learned, output_size
 from seesr.errors import SeesrError
 from seesr.images import to_pil, to_tensor
@@ -40,6 +42,9 @@ ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["seesr"])
 VAE_ENCODE_LIMIT = 1088
 VAE_DECODE_LIMIT = 1968
 """Longest side, in pixels, that the VAE handles in one piece (as published); beyond it works in tiles."""
+
+
+_NOT_FINITE = "the model's output is NaN or infinite; with --dtype fp32 too, its weights are damaged: fetch them again"
 
 
 @dataclass(frozen=True)
@@ -123,6 +128,29 @@ class SeeSRPipeline(DiffusionPipeline):
         )
         if unet is None and enlarger is None:
             raise SeesrError("a model needs a UNet or an enlarger; this folder has neither")
+
+    @classmethod
+    def from_pretrained(cls, name: str, **kwargs: Any) -> "SeeSRPipeline":  # type: ignore[override]
+        """Load a model by name.
+
+        Args:
+            name: "mini", a model folder, or a hub id.
+            kwargs: of `DiffusionPipeline.from_pretrained`; `dtype` is float32 unless given.
+
+        Raises:
+            SeesrError: no such model, or its folder is damaged.
+        """
+        kwargs.setdefault("dtype", torch.float32)
+        location = resolve(name)
+        try:
+            pipeline = super().from_pretrained(location, **kwargs)
+        except (OSError, ValueError, KeyError, RuntimeError, SafetensorError) as error:
+            first_line = str(error).strip().partition("\n")[0]
+            raise SeesrError(f"{name}: the model cannot be loaded ({first_line})") from error
+        for part in (pipeline.enlarger, pipeline.vae, pipeline.unet, pipeline.controlnet):
+            if part is not None:
+                part.to(memory_format=torch.channels_last)  # the faster layout for convolutions without a backward pass
+        return pipeline
 
     # ------------------------------------------------------------------------------------------------ settings
 
@@ -256,6 +284,8 @@ class SeeSRPipeline(DiffusionPipeline):
                 enlarged = enlarge_bicubic(photo, scale, settings.process_size)
             else:
                 enlarged = enlarge_learned(self.enlarger, photo, scale, settings.process_size, on_grid=diffuse)
+        if not torch.isfinite(enlarged).all():
+            raise SeesrError(_NOT_FINITE)
         callback(Progress("enlarge", 1, 1))
 
         # 4 to 10. Diffusion, in float32 between the networks

@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 import torch
 from accelerate import init_empty_weights
 from diffusers import AutoencoderKL, DDPMScheduler
+from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
@@ -28,6 +29,8 @@ from seesr.pipeline import SeeSRPipeline
 from seesr.profiles import FAST, TURBO
 
 _OLD_VAE_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
+
+_TOKENIZER_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json")
 
 Model = TypeVar("Model", SemanticUNet, SemanticControlNet)
 
@@ -76,6 +79,11 @@ def convert(
                 if isinstance(component, nn.Module):
                     nn.Module.to(component, dtype)  # past diffusers' own `to`, which talks about devices
         pipeline.save_pretrained(folder)
+        for (
+            name
+        ) in _TOKENIZER_FILES:  # transformers 5 writes one tokenizer.json instead, which older releases can't read
+            if (base / "tokenizer" / name).is_file():
+                shutil.copyfile(base / "tokenizer" / name, folder / "tokenizer" / name)
 
 
 def convert_to_upstream(model: Path, out: Path) -> None:
@@ -91,6 +99,9 @@ def convert_to_upstream(model: Path, out: Path) -> None:
     with _whole_folder(out) as folder:
         for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
             shutil.copytree(model / part, folder / "base" / part)
+        weights = find_weights(folder / "base" / "text_encoder")
+        text = {f"text_model.{name.removeprefix('text_model.')}": t for name, t in read_state_dict(weights).items()}
+        save_file(text, weights, {"format": "pt"})
         for part, class_name in (("unet", "UNet2DConditionModel"), ("controlnet", "ControlNetModel")):
             shutil.copytree(model / part, folder / "seesr" / part)
             config = read_json(model / part / "config.json")
