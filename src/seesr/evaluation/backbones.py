@@ -72,7 +72,7 @@ def vgg16_features(pool: Callable[[int], nn.Module] | None = None) -> FeatureExt
     for width, depth in zip(VGG16_CHANNELS, _VGG16_DEPTHS):
         layers: list[nn.Module] = [pool(channels)] if stages else []
         for _ in range(depth):
-            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU()]
+            layers += [nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(inplace=True)]
             channels = width
         stages.append(nn.Sequential(*layers))
     return _with_weights(FeatureExtractor(stages), read_lpips_checkpoint("vgg16")["VGG16_0"])
@@ -85,11 +85,11 @@ def alexnet_features() -> FeatureExtractor:
         SeesrError: the weights could not be fetched or read.
     """
     stages = [
-        nn.Sequential(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU()),
-        nn.Sequential(nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU()),
-        nn.Sequential(nn.MaxPool2d(3, 2), nn.Conv2d(192, 384, 3, padding=1), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU()),
-        nn.Sequential(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(3, 64, 11, stride=4, padding=2), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.MaxPool2d(3, 2), nn.Conv2d(64, 192, 5, padding=2), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.MaxPool2d(3, 2), nn.Conv2d(192, 384, 3, padding=1), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.Conv2d(384, 256, 3, padding=1), nn.ReLU(inplace=True)),
+        nn.Sequential(nn.Conv2d(256, 256, 3, padding=1), nn.ReLU(inplace=True)),
     ]
     return _with_weights(FeatureExtractor(stages), read_lpips_checkpoint("alexnet")["AlexNet_0"])
 
