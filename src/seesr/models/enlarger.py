@@ -5,6 +5,7 @@ with a convolution, bring it to 4x. Tensor names are those of Real-ESRGAN's `RRD
 2107.10833), so its published weights load as they are. Large photos are enlarged in tiles, with bounded memory.
 """
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -90,12 +91,12 @@ class Enlarger(ModelMixin, ConfigMixin):
         """
         height, width = image.shape[-2:]
         if height <= tile and width <= tile:
-            return self(image).clamp_(0, 1)
+            return self.forward(image).clamp_(0, 1)
         result = image.new_zeros(*image.shape[:-2], SCALE * height, SCALE * width)
         rows, columns = _tile_starts(height, tile, overlap), _tile_starts(width, tile, overlap)
-        for top, weight_y in zip(rows, _tile_weights(rows, height, tile, image)):
-            for left, weight_x in zip(columns, _tile_weights(columns, width, tile, image)):
-                enlarged = self(image[..., top : top + tile, left : left + tile]).clamp_(0, 1)
+        for top, weight_y in zip(rows, _tile_weights(rows, height, tile, overlap, image)):
+            for left, weight_x in zip(columns, _tile_weights(columns, width, tile, overlap, image)):
+                enlarged = self.forward(image[..., top : top + tile, left : left + tile]).clamp_(0, 1)
                 enlarged *= weight_y[:, None] * weight_x  # (B, 3, 4*tile, 4*tile)
                 y, x = SCALE * top, SCALE * left
                 result[..., y : y + enlarged.shape[-2], x : x + enlarged.shape[-1]] += enlarged
@@ -118,20 +119,29 @@ def _lrelu(x: Tensor) -> Tensor:
 
 
 def _tile_starts(size: int, tile: int, overlap: int) -> list[int]:
-    """First pixel of every tile along one side; the last tile is flush with the border."""
-    stride = tile - overlap
-    return [*range(0, max(size - tile, 0), stride), max(size - tile, 0)]
+    """First pixel of every tile along one side, evenly spread; neighbours share at least `overlap` pixels."""
+    if size <= tile:
+        return [0]
+    count = math.ceil((size - overlap) / (tile - overlap))
+    return [round(i * (size - tile) / (count - 1)) for i in range(count)]
 
 
-def _tile_weights(starts: list[int], size: int, tile: int, like: Tensor) -> list[Tensor]:
-    """Blending weights of each tile along one side, (4*tile,), which add up to 1 at every pixel of the result."""
+def _tile_weights(starts: list[int], size: int, tile: int, overlap: int, like: Tensor) -> list[Tensor]:
+    """Blending weights of each tile along one side, (4*tile,), which add up to 1 at every pixel of the result.
+
+    They are 0 in the outer quarter of the overlap and 1 from three quarters on, except at the borders of the photo.
+    """
     tile = min(tile, size)
-    position = torch.arange(SCALE * tile, device=like.device, dtype=like.dtype) + 0.5
-    weights = [torch.ones_like(position) for _ in starts]
-    for first, second in zip(range(len(starts) - 1), range(1, len(starts))):
-        shared = SCALE * (starts[first] + tile - starts[second])
-        offset = SCALE * (starts[second] - starts[first])
-        ramp = ((position - shared / 4) / (shared / 2)).clamp(0, 1)  # of the second tile, from its own border on
-        weights[second] *= ramp
-        weights[first][offset:] *= 1 - ramp[:shared]
-    return weights
+    position = torch.arange(SCALE * tile, device=like.device) + 0.5
+    up = ((position / SCALE - overlap / 4) / (overlap / 2)).clamp(0, 1)
+    total = torch.zeros(SCALE * size, device=like.device)
+    weights = []
+    for start in starts:
+        weight = torch.ones_like(position)
+        if start > 0:
+            weight *= up
+        if start + tile < size:
+            weight *= up.flip(0)
+        weights.append(weight)
+        total[SCALE * start : SCALE * (start + tile)] += weight
+    return [(w / total[SCALE * s : SCALE * (s + tile)]).to(like.dtype) for w, s in zip(weights, starts)]

