@@ -61,7 +61,7 @@ def _pyiqa(model: str) -> Callable[[torch.device], Score]:
         try:
             import pyiqa
         except ImportError as error:
-            raise SeesrError(f"needs the package pyiqa, and that torchvision ({error}); pip install pyiqa") from None
+            raise SeesrError(f"needs the packages pyiqa and torchvision ({error}); pip install pyiqa") from None
         try:
             score = pyiqa.create_metric(model, device=device)
         except (OSError, RuntimeError) as error:
