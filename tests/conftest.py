@@ -1,11 +1,18 @@
-"""Shared fixtures: the optional data folder beside the checkout, and small deterministic inputs."""
+"""Shared fixtures: the data folder beside the checkout, converted reference models, the command run in this process."""
 
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 ROOT = Path(__file__).resolve().parents[1]
+DATA = Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +27,93 @@ def shared() -> Path:
 @pytest.fixture(autouse=True)
 def _deterministic() -> None:
     torch.manual_seed(0)
+
+
+@dataclass(frozen=True)
+class Reference:
+    """A miniature published checkpoint set, what the published code made of it, and the folder converted from it."""
+
+    files: Path
+    model: Path
+
+    @property
+    def run(self) -> dict[str, Any]:
+        return json.loads((self.files / "run.json").read_text())
+
+    @property
+    def prompt(self) -> str:
+        return (self.files / "expected" / "prompt.txt").read_text()
+
+    def expected(self, name: str) -> dict[str, torch.Tensor]:
+        return load_file(self.files / "expected" / f"{name}.safetensors")
+
+    def convert_options(self) -> list[str]:
+        places = {
+            "--base": "base",
+            "--seesr": "seesr",
+            "--ram": "ram_swin_large_14m.pth",
+            "--dape": "DAPE.pth",
+            "--tags": "ram_tag_list.txt",
+            "--thresholds": "ram_tag_list_threshold.txt",
+        }
+        return [part for option, name in places.items() for part in (option, str(self.files / name))]
+
+    def upscale_options(self) -> list[str]:
+        run = self.run
+        options = {
+            "--steps": run["num_inference_steps"],
+            "--guidance": run["guidance_scale"],
+            "--process-size": run["process_size"],
+            "--scale": run["scale"],
+            "--seed": run["seed"],
+            "--latent-tile": run["latent_tile_size"],
+            "--latent-overlap": run["latent_tile_overlap"],
+            "--color-fix": run["color_fix"],
+            "--start": run["start_point"],
+            "--prompt": run["prompt"],
+            "--added-prompt": run["added_prompt"],
+            "--negative-prompt": run["negative_prompt"],
+            "--scheduler": "ddpm",
+        }
+        return [part for option, value in options.items() for part in (option, str(value))]
+
+
+@pytest.fixture(scope="session", params=["upstream_tiny", "upstream_tiny_tiled"])
+def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """Each of the two reference sets, converted by the real command."""
+    from seesr.apps.cli import main
+
+    made = Reference(DATA / request.param, tmp_path_factory.mktemp(request.param) / "model")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["seesr", "convert", *made.convert_options(), str(made.model)])
+        with pytest.raises(SystemExit, match="0"):
+            main()
+    return made
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """Exit code and what was printed."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def seesr(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run the command in this process: `seesr("upscale", path, "-o", out)`."""
+    from seesr.apps.cli import main
+
+    def run(*arguments: object) -> Outcome:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["seesr", *map(str, arguments)])
+        try:
+            main()
+            code = 0
+        except SystemExit as stop:
+            code = int(stop.code or 0)
+        captured = capsys.readouterr()
+        return Outcome(code, captured.out, captured.err)
+
+    return run

@@ -43,6 +43,7 @@ _HEAD_RENAMES = (
 )
 _UNUSED_PREFIXES = ("tag_encoder.", "text_decoder.")
 _UNUSED_BUFFERS = ("relative_position_index", "attn_mask", "position_ids")
+_FACTORS = ("lora_A", "lora_B")
 _HEAD_HEADS = 4  # not to be read from any shape; the same in every published RAM
 
 
@@ -122,7 +123,7 @@ def fold_tied(dape: Mapping[str, torch.Tensor]) -> StateDict:
     """DAPE factors with those of the tied cross-attention, where the file has them, stacked onto the tag head's."""
     out = dict(dape)
     for name, factor in dape.items():
-        if name.startswith("tagging_head.") and _tied(name) in dape:
+        if name.startswith("tagging_head.") and name.endswith(_FACTORS) and _tied(name) in dape:
             out[name] = torch.cat([factor, out.pop(_tied(name))], _rank_axis(name))
     return out
 
@@ -131,7 +132,7 @@ def split_tied(published: Mapping[str, torch.Tensor], rank: int) -> StateDict:
     """The reverse of `fold_tied`; `rank` is that of one pair of factors."""
     out = dict(published)
     for name, factor in published.items():
-        if name.startswith("tagging_head.") and name.endswith(("lora_A", "lora_B")):
+        if name.startswith("tagging_head.") and name.endswith(_FACTORS):
             own, *tied = factor.split(rank, _rank_axis(name))
             out[name] = own
             out |= {_tied(name): part for part in tied}
@@ -203,7 +204,7 @@ def build_tagger(
     with init_empty_weights(include_buffers=False):
         tagger = Tagger(tags=tags, thresholds=thresholds, **config)
     names = list(tagger.state_dict())
-    lora = [name for name in names if name.endswith(("lora_A", "lora_B"))]
+    lora = [name for name in names if name.endswith(_FACTORS)]
     tensors = from_published(ram, [name for name in names if name not in lora], origins[0])
     if dape is not None:
         tensors |= from_published(dape, lora, origins[1] or "DAPE")

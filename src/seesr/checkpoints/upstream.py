@@ -6,6 +6,7 @@ tensor shapes. Everything is checked before anything is written, and the folder 
 """
 
 import json
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -67,8 +68,8 @@ def convert(
             tagger=read_tagger(ram, dape, tags, thresholds),
             unet=_read_turbo_unet(base / "unet", seesr / "unet")
             if turbo
-            else _read_model(SemanticUNet, seesr / "unet"),
-            controlnet=_read_model(SemanticControlNet, seesr / "controlnet"),
+            else read_rca_model(SemanticUNet, seesr / "unet"),
+            controlnet=read_rca_model(SemanticControlNet, seesr / "controlnet"),
             profiles={"fast": (TURBO if turbo else FAST).to_dict()},
             default_profile="fast" if turbo else "paper",
         )
@@ -128,11 +129,19 @@ def read_tagger(ram: Path, dape: Path | None, tags: Path, thresholds: Path) -> T
         limits = [float(line) for line in read_lines(thresholds)]
     except ValueError as error:
         raise SeesrError(f"{thresholds}: not a list of numbers, one a line") from error
+    names = read_lines(tags)
+    if all(re.fullmatch(r"[\d.]+", name) for name in names):
+        raise SeesrError(f"{tags}: a list of numbers, not of tags; is it the threshold list?")
     factors = None if dape is None else read_state_dict(dape)
-    return build_tagger(read_state_dict(ram), factors, read_lines(tags), limits, (ram, dape))
+    return build_tagger(read_state_dict(ram), factors, names, limits, (ram, dape))
 
 
-def _read_model(model_class: type[Model], folder: Path) -> Model:
+def read_rca_model(model_class: type[Model], folder: Path) -> Model:
+    """SeeSR's UNet or ControlNet from its published folder, tensors as stored.
+
+    Raises:
+        SeesrError: see `convert`.
+    """
     config = read_json(folder / "config.json")
     if not config.get("use_image_cross_attention"):
         raise SeesrError(f"{folder}: its config.json has no use_image_cross_attention; this is not SeeSR's")

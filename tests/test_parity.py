@@ -1,0 +1,105 @@
+"""Given the published code's inputs, every part computes what the published code computes."""
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file
+
+from conftest import DATA, Reference
+from seesr import SeeSRPipeline, color
+from seesr.checkpoints.upstream import read_rca_model
+from seesr.images import to_tensor
+from seesr.models import dape
+from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
+
+
+@pytest.fixture(scope="module")
+def pipeline(reference: Reference) -> SeeSRPipeline:
+    return SeeSRPipeline.from_pretrained(str(reference.model))
+
+
+def restore(pipeline: SeeSRPipeline, reference: Reference, **changes):
+    run = reference.run | changes
+    return pipeline(Image.open(reference.files / "input.png"), profile="paper", **run)
+
+
+def test_sampling_trace(pipeline: SeeSRPipeline, reference: Reference) -> None:
+    trace: list[torch.Tensor] = []
+    result = restore(
+        pipeline, reference, callback=lambda event: trace.append(event.latents) if event.latents is not None else None
+    )
+    assert result.prompts == [reference.prompt]
+    expected = reference.expected("sampling")["latents"]
+    assert len(trace) == len(expected)
+    for latents, wanted in zip(trace, expected, strict=True):
+        assert (latents - wanted).abs().max() <= 1e-4 * wanted.abs().max()
+    picture = np.asarray(Image.open(reference.files / "expected" / "output.png"), dtype=int)
+    assert np.abs(np.asarray(result.images[0], dtype=int) - picture).mean() < 0.01
+
+
+def test_half_precision_stays_close(pipeline: SeeSRPipeline, reference: Reference) -> None:
+    """bfloat16 has 8 bits of mantissa: with the reference's random weights the picture moves by a few levels."""
+    if reference.files.name != "upstream_tiny":
+        pytest.skip("once is enough: bfloat16 is slow on many processors")
+    half = SeeSRPipeline.from_pretrained(str(reference.model), dtype=torch.bfloat16)
+    settings = {"num_inference_steps": 2, "tags": ["snow"]}
+    exact, rounded = (np.asarray(restore(p, reference, **settings).images[0], dtype=int) for p in (pipeline, half))
+    assert 0 < np.abs(exact - rounded).mean() < 3
+
+
+def test_denoiser() -> None:
+    folder = DATA / "upstream_tiny"
+    unet = read_rca_model(SemanticUNet, folder / "seesr" / "unet").float().eval()
+    controlnet = read_rca_model(SemanticControlNet, folder / "seesr" / "controlnet").float().eval()
+    x = load_file(folder / "expected" / "denoiser.safetensors")
+    seen = {"image_embeds": x["image_embeds"]}
+    with torch.inference_mode():
+        down, mid = controlnet(
+            x["latents"],
+            x["timesteps"],
+            x["prompt_embeds"],
+            x["control_image"],
+            cross_attention_kwargs=seen,
+            return_dict=False,
+        )
+        noise = unet(
+            x["latents"],
+            x["timesteps"],
+            x["prompt_embeds"],
+            cross_attention_kwargs=seen,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+        ).sample
+    for i, residual in enumerate(down):
+        wanted = x[f"down_residual_{i}"]
+        assert (residual - wanted).abs().max() <= 1e-5 * wanted.abs().max().clamp(min=1)
+    assert (mid - x["mid_residual"]).abs().max() <= 1e-5 * x["mid_residual"].abs().max().clamp(min=1)
+    assert (noise - x["noise_pred"]).abs().max() <= 1e-5
+
+
+def test_tagger_with_and_without_dape(pipeline: SeeSRPipeline, reference: Reference) -> None:
+    if reference.files.name != "upstream_tiny":
+        pytest.skip("this set brings no tagger tensors")
+    tagger, wanted = pipeline.tagger, reference.expected("tagger")
+    pixels = tagger.preprocess(to_tensor(Image.open(reference.files / "input.png")))
+    with torch.inference_mode():
+        seen = tagger(pixels)
+        with dape.plain_ram(tagger):
+            plain = tagger(pixels)
+    for output, name in ((seen, "dape"), (plain, "ram")):
+        assert (output.image_embeds - wanted[f"{name}_image_embeds"]).abs().max() <= 1e-4
+        assert (output.logits - wanted[f"{name}_logits"]).abs().max() <= 1e-4
+    dape.merge(tagger)
+    with torch.inference_mode():
+        assert (tagger(pixels).logits - wanted["dape_logits"]).abs().max() <= 1e-4
+    dape.unmerge(tagger)
+    with dape.plain_ram(tagger), torch.inference_mode():
+        assert (tagger(pixels).logits - wanted["ram_logits"]).abs().max() <= 1e-4
+
+
+@pytest.mark.parametrize("method", ["adain", "wavelet"])
+def test_color_fixes(method: str) -> None:
+    x = load_file(DATA / "upstream_tiny" / "expected" / "color.safetensors")
+    fixed = getattr(color, method)(x["target"], x["source"])  # the file's "target" is what gets fixed
+    assert (fixed - x[method]).abs().max() <= 1e-5
