@@ -1,129 +1,287 @@
-"""Photos in and out: orientation, colour profile and transparency on the way in, whole files only on the way out."""
+"""Photos in and out: what a file's pixels mean (orientation, colours, transparency, depth), and a result made like it.
 
-import os
-import tempfile
+`read_photo` gives an upright picture in sRGB and sets all else aside in `Photo`; `finish_photo` puts that back onto the
+restored picture; `write_photo` brings it to disk.
+"""
+
+import re
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps
+from PIL.ImageCms import PyCMSError
 
 from seesr.errors import SeesrError
-
-READABLE = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+from seesr.photo_color import add_beyond, beyond_srgb, from_srgb, is_srgb, profile_mode, to_srgb
+from seesr.photo_files import (
+    MAX_PIXELS,
+    READABLE,
+    WRITABLE,
+    check_writable,
+    flatten,
+    format_notes,
+    load_image,
+    output_name,
+    quiet_pillow,
+    write_photo,
 )
-WRITABLE = frozenset({".avif", ".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp"})
-_NO_ALPHA = frozenset({".jpeg", ".jpg", ".bmp"})
+
+__all__ = [
+    "MAX_PIXELS",
+    "READABLE",
+    "WRITABLE",
+    "Photo",
+    "check_writable",
+    "finish_photo",
+    "format_notes",
+    "output_name",
+    "read_photo",
+    "side_by_side",
+    "target_scale",
+    "to_pil",
+    "to_tensor",
+    "write_photo",
+]
+
+DEFAULT_SCALE = 4.0
+MAX_SCALE = 16.0
+
+_SUBFOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
+# tags of EXIF's first directory that tell of the photo; the others tell how one file stores its pixels
+_KEPT_TAGS = frozenset(
+    {
+        *(270, 271, 272, 282, 283, 296, 305, 306, 315, 316),  # description, camera, resolution, software, date, artist
+        *(18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095),  # rating, copyright, Windows' title and so on
+        *_SUBFOLDERS,
+    }
+)
+_WIDTH_TAG, _HEIGHT_TAG = 0xA002, 0xA003  # PixelXDimension, PixelYDimension
+_STALE_XMP = re.compile(
+    rb"""\s(?:tiff:Orientation|tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension)=(?:"[^"]*"|'[^']*')"""
+    rb"""|<(tiff:Orientation|tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension|xmp:Thumbnails)\b.*?</\1>""",
+    re.DOTALL,
+)
 
 
 @dataclass(frozen=True)
 class Photo:
-    """A photo as it is meant to be seen.
+    """A photo as it is meant to be seen, and what its result is to be given back.
 
-    rgb: mode RGB, upright, in sRGB. alpha: mode L, the same size, or None. exif: the file's EXIF block without its
-    orientation, or None.
+    rgb: mode RGB, upright, in sRGB; where wholly transparent, the colours of what is near.
+    alpha: mode L, the same size, or None. gray: the file has no colours, nor shall the result.
+    icc_profile: to be written with the result, of RGB or (where `gray`) grey pictures.
+    beyond_srgb: what of the photo's colours sRGB cannot hold (see photo_color), or None.
+    exif: EXIF block without orientation, thumbnail and storage tags; xmp: likewise; dpi: (x, y). None if there is none.
+    notes: for the user, one line each: what of the file is not kept.
     """
 
     rgb: Image.Image
     alpha: Image.Image | None = None
+    gray: bool = False
+    icc_profile: bytes | None = None
+    beyond_srgb: Image.Image | None = None
     exif: bytes | None = None
+    xmp: bytes | None = None
+    dpi: tuple[float, float] | None = None
+    notes: tuple[str, ...] = ()
 
 
-def _to_srgb(image: Image.Image) -> Image.Image:
-    profile = image.info.get("icc_profile")
-    if not profile or image.mode not in ("RGB", "CMYK", "L"):
-        return image
+# ---------------------------------------------------------------------------------------------------------- reading
+
+
+def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
+    """Read the first frame of an image file; its content decides the format, not its name.
+
+    16-bit grey is taken as 0..65535 and floating-point grey as 0..1, whatever values occur; more is cut off.
+
+    Raises:
+        SeesrError: no such file, not a picture, cut short or damaged, or more than `max_pixels`.
+    """
+    image, stored, frames = load_image(path, max_pixels)
+    notes = ["several frames or pages: only the first is restored"] if frames > 1 else []
+    exif = _upright(image, notes)
+
+    # Transparency and depth
+    if (";16" in stored and not stored.startswith("BGR")) or image.mode[0] in "IF":  # BGR;16: 16 bits for all three
+        notes.append("more than 8 bits a channel: the result has 8")
+    image, alpha = _to_eight_bit(image, stored)
+    gray = image.mode in ("1", "L", "LA", "La") or stored.startswith("LA")
+    if alpha is None and image.has_transparency_data:
+        image = image.convert("RGBA")
+        alpha = image.getchannel("A")
+
+    # Colours
+    own = image if image.mode in ("CMYK", "LAB") else image.convert("L" if gray else "RGB")
+    rgb, profile = _to_srgb(own, image.info.get("icc_profile"), notes)
+    beyond = beyond_srgb(own, rgb, profile) if profile and rgb is not own else None
+    if alpha is not None:
+        rgb = _spread_colors(rgb, alpha)
+
+    xmp, dpi = image.info.get("xmp"), image.info.get("dpi")
+    return Photo(
+        rgb=rgb if rgb.mode == "RGB" else rgb.convert("RGB"),
+        alpha=alpha,
+        gray=gray,
+        icc_profile=profile,
+        beyond_srgb=beyond,
+        exif=exif,
+        xmp=_STALE_XMP.sub(b"", xmp.encode() if isinstance(xmp, str) else xmp) if xmp else None,
+        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None,  # (1, 1) is Pillow's for "not known"
+        notes=tuple(notes),
+    )
+
+
+def _upright(image: Image.Image, notes: list[str]) -> bytes | None:
+    """Turn the picture upright, in place; returns its EXIF block without what is no longer true of it."""
+    with quiet_pillow():
+        try:
+            ImageOps.exif_transpose(image, in_place=True)
+            found, kept = image.getexif(), Image.Exif()
+            for tag in _KEPT_TAGS & set(found):
+                kept[tag] = dict(found.get_ifd(tag)) if tag in _SUBFOLDERS else found[tag]
+            return kept.tobytes() if len(kept) else None
+        except Exception:  # broken EXIF is no reason to refuse a photo, and its parser raises nearly anything
+            notes.append("its EXIF data are damaged and were left out")
+            return None
+
+
+def _to_eight_bit(image: Image.Image, stored: str) -> tuple[Image.Image, Image.Image | None]:
+    """Grey of more than 8 bits → (mode L, its transparency if it has a colour key); others unchanged."""
+    if image.mode[0] not in "IF":
+        if stored == "RGB;16B" and "transparency" in image.info:  # a colour key: cut to 8 bits as the pixels are
+            image.info["transparency"] = tuple(level >> 8 for level in image.info["transparency"])
+        return image, None
+    values = np.asarray(image)  # (h, w)
+    top = 1 if image.mode == "F" else 4095 if stored == "I;12" else 65535
+    levels = np.nan_to_num(values.astype(np.float32)).clip(0, top) * (255 / top)
+    gray = Image.fromarray(levels.round().astype(np.uint8))
+    gray.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    key = image.info.get("transparency")
+    return gray, None if key is None else Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+
+
+def _to_srgb(own: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[Image.Image, bytes | None]:
+    """(picture in sRGB, profile the result is to have); the picture itself where nothing is to be converted."""
+    if own.mode not in ("RGB", "L"):
+        notes.append(f"{own.mode} was converted to sRGB")
+    if profile and profile_mode(profile) != own.mode:
+        notes.append("its colour profile is damaged or of another kind of picture, and was ignored")
+        profile = None
     try:
-        source = ImageCms.ImageCmsProfile(BytesIO(profile))
-        converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    except ImageCms.PyCMSError:
-        return image  # a profile that does not fit the picture: viewers ignore it as well
-    return converted or image
+        if profile and own.mode == "RGB" and is_srgb(profile):
+            return own, profile
+        rgb = to_srgb(own, profile) if profile or own.mode == "LAB" else own
+    except PyCMSError:
+        notes.append("its colour profile cannot be used, and was ignored")
+        return own, None
+    if own.mode not in ("RGB", "L"):
+        return rgb, None
+    try:
+        if profile:
+            from_srgb(Image.new("RGB", (1, 1)), profile)
+        return rgb, profile
+    except PyCMSError:  # profiles of scanners lead one way only
+        notes.append("its colour profile leads one way only: the result is in sRGB")
+        return rgb, None
 
 
-def _to_eight_bit(image: Image.Image) -> Image.Image:
-    if image.mode.startswith(("I", "F")):  # 16-bit grey; Pillow's own conversion would clip instead of scale
-        values = np.asarray(image).astype(np.float64)
-        top = 65535.0 if values.max(initial=0) > 255 else 255.0
-        return Image.fromarray((values.clip(0, top) / top * 255).round().astype(np.uint8))
+def _spread_colors(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
+    """Give wholly transparent pixels the colours near them, so that theirs, unseen till now, colour no edge.
+
+    Means over ever larger squares of the pixels that count (a pyramid of halvings), read back from coarse to fine.
+    """
+    visible = alpha.point(lambda value: 255 if value else 0)
+    if visible.getextrema()[0] == 255 or visible.getbbox() is None:
+        return rgb
+    levels = [rgb.copy()]
+    levels[0].putalpha(visible)
+    while levels[-1].getchannel("A").getextrema()[0] == 0:
+        coarser = levels[-1].reduce(2)  # premultiplied by Pillow: means of visible pixels only
+        coarser.putalpha(coarser.getchannel("A").point(lambda value: 255 if value else 0))
+        levels.append(coarser)
+    filled = levels.pop().convert("RGB")
+    for level in reversed(levels):
+        box = (0, 0, level.width / 2, level.height / 2)
+        filled = filled.resize(level.size, Image.Resampling.BILINEAR, box)
+        filled.paste(level.convert("RGB"), mask=level.getchannel("A"))
+    return filled
+
+
+# -------------------------------------------------------------------------------------------------------- finishing
+
+
+def finish_photo(result: Image.Image, photo: Photo) -> Image.Image:
+    """Make the restored picture what the photo was: its colour profile, grey, transparency and metadata.
+
+    Args:
+        result: RGB in sRGB, at output size.
+
+    Returns:
+        RGB, RGBA, L or LA; its `info` has what `write_photo` puts into the file.
+    """
+    if photo.icc_profile and (photo.gray or not is_srgb(photo.icc_profile)):
+        image = from_srgb(result, photo.icc_profile)
+    else:
+        image = result.convert("L") if photo.gray else result.copy()
+    if photo.beyond_srgb is not None:
+        image = add_beyond(image, photo.beyond_srgb)
+    if photo.alpha is not None:
+        image.putalpha(photo.alpha.resize(result.size, Image.Resampling.BICUBIC))
+    exif = _with_size(photo.exif, result.size) if photo.exif else None
+    kept = {"icc_profile": photo.icc_profile, "exif": exif, "xmp": photo.xmp, "dpi": photo.dpi}
+    image.info = {name: value for name, value in kept.items() if value}
     return image
 
 
-def read_photo(path: Path) -> Photo:
-    """Read the first frame of an image file.
+def _with_size(exif: bytes, size: tuple[int, int]) -> bytes:
+    tags = Image.Exif()
+    tags.load(exif)
+    details = tags.get_ifd(ExifTags.IFD.Exif)
+    for tag, value in zip((_WIDTH_TAG, _HEIGHT_TAG), size):
+        if tag in details:
+            details[tag] = value
+    return tags.tobytes()
+
+
+def target_scale(
+    width: int,
+    height: int,
+    scale: float | None = None,
+    longest: int | None = None,
+    fit: tuple[int, int] | None = None,
+) -> float:
+    """Scale for a photo of `width` x `height`: 4 unless one of the others is given.
+
+    Args:
+        scale: `--scale`, of width and height.
+        longest: `--to`, pixels of the result's longer side.
+        fit: `--fit`, (width, height) into which the whole result shall just go.
 
     Raises:
-        SeesrError: no such file, not an image, cut short, or larger than Pillow's decompression-bomb limit.
+        SeesrError: two of them, or a scale that is not more than 1 and at most 16.
     """
-    try:
-        with Image.open(path) as image:
-            image.load()
-            alpha = image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
-            exif = image.getexif()
-            exif.pop(0x0112, None)
-            rgb = _to_srgb(_to_eight_bit(image).convert("RGB") if alpha else _to_eight_bit(image)).convert("RGB")
-            rgb = _upright(rgb, image)
-            return Photo(rgb, _upright(alpha, image) if alpha else None, exif.tobytes() if len(exif) else None)
-    except FileNotFoundError as error:
-        raise SeesrError(f"{path}: no such file") from error
-    except UnidentifiedImageError as error:
-        raise SeesrError(f"{path}: not an image that Pillow can read") from error
-    except Image.DecompressionBombError as error:
-        raise SeesrError(f"{path}: {error}") from error
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise SeesrError(f"{path}: the image is damaged or cut short ({error})") from error
-
-
-def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
-    oriented = image.copy()
-    orientation = source.getexif().get(0x0112, 1)
-    if orientation != 1:
-        oriented.getexif()[0x0112] = orientation
-        oriented = ImageOps.exif_transpose(oriented)
-    return oriented
-
-
-def write_photo(image: Image.Image, path: Path, exif: bytes | None = None, quality: int = 95) -> None:
-    """Write `image` to `path`, whole or not at all; the format follows the suffix.
-
-    Raises:
-        SeesrError: an unknown suffix, or the folder cannot be written.
-    """
-    check_writable(path)
-    if path.suffix.lower() in _NO_ALPHA:
-        image = image.convert("RGB")
-    options = {"quality": quality} if path.suffix.lower() not in (".png", ".bmp") else {}
-    if exif:
-        options["exif"] = exif  # type: ignore[assignment]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}.", suffix=path.suffix)
-        os.close(handle)
-        try:
-            image.save(name, **options)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            os.unlink(name)
-            raise
-    except OSError as error:
-        raise SeesrError(f"{path}: cannot be written ({error.strerror or error})") from error
-
-
-def check_writable(path: Path) -> None:
-    """Raise SeesrError if `path` has a suffix no writer takes, or lies in a place that cannot be written."""
-    if path.suffix.lower() not in WRITABLE:
+    wishes = {"--scale": scale, "--to": longest, "--fit": fit}
+    given = [option for option, value in wishes.items() if value is not None]
+    if len(given) > 1:
+        raise SeesrError(f"{' and '.join(given)} exclude each other; give one of them")
+    if longest is not None:
+        option, wanted = f"--to {longest}", longest / max(width, height)
+    elif fit is not None:
+        option, wanted = f"--fit {fit[0]}x{fit[1]}", min(fit[0] / width, fit[1] / height)
+    else:
+        wanted = DEFAULT_SCALE if scale is None else scale
+        option = f"--scale {wanted:g}"
+    if not 1 < wanted <= MAX_SCALE:
         raise SeesrError(
-            f"{path}: cannot write {path.suffix or 'a file without suffix'}; use {', '.join(sorted(WRITABLE))}"
+            f"{option} would make {width} x {height} pixels {wanted:.4g} times as large; "
+            f"that must be more than 1 and at most {MAX_SCALE:g}"
         )
-    folder = path.parent
-    while not folder.exists():
-        folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK):
-        raise SeesrError(f"{path}: {folder} is not a folder that can be written")
+    return wanted
+
+
+# ---------------------------------------------------------------------------------------------------- representations
 
 
 def to_tensor(image: Image.Image) -> torch.Tensor:
@@ -140,9 +298,9 @@ def to_pil(image: torch.Tensor, truncate: bool = False) -> Image.Image:
 
 
 def side_by_side(before: Image.Image, after: Image.Image, gap: int = 8) -> Image.Image:
-    """The photo, enlarged bicubically to the size of the result, beside the result."""
-    before = before.convert("RGB").resize(after.size, Image.Resampling.BICUBIC)
+    """The photo, enlarged bicubically to the size of the result, beside the result; both in sRGB."""
+    before = flatten(before).convert("RGB").resize(after.size, Image.Resampling.BICUBIC)
     sheet = Image.new("RGB", (2 * after.width + gap, after.height), "white")
     sheet.paste(before, (0, 0))
-    sheet.paste(after.convert("RGB"), (after.width + gap, 0))
+    sheet.paste(flatten(after).convert("RGB"), (after.width + gap, 0))
     return sheet
