@@ -13,7 +13,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	touch $@
 
 demo: $(VENV)/.installed
-	$(SEESR) upscale examples/street.jpg -o out/demo --compare
+	$(SEESR) upscale examples/cat.jpg -o out/demo --ext png --compare
 
 test: $(VENV)/.installed lint
 	$(BIN)/python -m pytest

@@ -7,7 +7,7 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "Enlarger": "seesr.models.enlarger",
-    "SeeSROutput": "seesr.pipeline",
+    "SeeSROutput": "seesr.outputs",
     "SeeSRPipeline": "seesr.pipeline",
     "SeesrError": "seesr.errors",
     "SemanticControlNet": "seesr.models.semantic_attention",

@@ -8,9 +8,8 @@ The order of operations, the 8-bit roundings and the draws of noise are those of
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, cast
 
 import numpy as np
@@ -29,6 +28,7 @@ from seesr.images import to_pil, to_tensor
 from seesr.models.enlarger import Enlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
 from seesr.models.tagger import Tag, Tagger
+from seesr.outputs import Callback, Progress, SeeSROutput
 from seesr.profiles import ENLARGER_ONLY, FAST, PAPER, Profile
 from seesr.prompts import build_prompt, choose_tags
 from seesr.sampling import Guidance, denoise, guide, make_scheduler, start_latents
@@ -45,39 +45,6 @@ VAE_DECODE_LIMIT = 1968
 
 
 _NOT_FINITE = "the model's output is NaN or infinite; with --dtype fp32 too, its weights are damaged: fetch them again"
-
-
-@dataclass(frozen=True)
-class Progress:
-    """What a restoration is doing: `done` of `total` units of `stage`.
-
-    stage: "tags", "enlarge", "encode", "denoise" (unit: one tile at one step) or "decode".
-    latents: the latents after a whole step of "denoise", else None.
-    """
-
-    stage: str
-    done: int
-    total: int
-    latents: torch.Tensor | None = None
-
-
-@dataclass
-class SeeSROutput:
-    """Results of a call, one entry a photo.
-
-    images: PIL pictures, uint8 arrays (H, W, 3) or float tensors (3, H, W) in [0, 1], by `output_type`.
-    tags: the tags DAPE saw, with probabilities. prompts, negative_prompts: the texts the model was given.
-    timings: seconds by stage.
-    """
-
-    images: list[Any] = field(default_factory=list)
-    tags: list[list[Tag]] = field(default_factory=list)
-    prompts: list[str] = field(default_factory=list)
-    negative_prompts: list[str] = field(default_factory=list)
-    timings: list[dict[str, float]] = field(default_factory=list)
-
-
-Callback = Callable[[Progress], None]
 
 
 class SeeSRPipeline(DiffusionPipeline):
@@ -359,7 +326,8 @@ class SeeSRPipeline(DiffusionPipeline):
             scheduler.set_timesteps(settings.num_inference_steps, device=device)
             noise = torch.randn(lr_latents.shape, generator=generator).to(device)
             latents = start_latents(scheduler, lr_latents, noise, settings.start_point)
-            tiles = plan_tiles(*latents.shape[-2:], settings.latent_tile_size, settings.latent_tile_overlap)
+            height, width = latents.shape[-2:]
+            tiles = plan_tiles(height, width, settings.latent_tile_size, settings.latent_tile_overlap)
             total = len(tiles) * len(scheduler.timesteps)
             done = 0
 

@@ -32,8 +32,8 @@ def make_scheduler(name: str, config: dict[str, Any]) -> Any:
         SeesrError: no such scheduler.
     """
     class_name, extra = SCHEDULERS.get(name, (name, {}))
-    scheduler_class = getattr(diffusers, class_name, None)
-    if not class_name.endswith("Scheduler") or not hasattr(scheduler_class, "from_config"):
+    scheduler_class: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
+    if scheduler_class is None:
         raise SeesrError(f"no scheduler {name!r}; there are {', '.join(SCHEDULERS)} and diffusers' class names")
     config = {key: value for key, value in config.items() if not key.startswith("_")}
     config.setdefault("clip_sample", False)  # a PNDM config, as Stable Diffusion ships, does not say; DDPM would clip

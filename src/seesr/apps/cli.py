@@ -175,22 +175,14 @@ def convert(
         upstream.convert_to_upstream(*arguments)
         typer.echo(f"{arguments[1]}: written")
         return
-    needed = {
-        "--base": base,
-        "--seesr": seesr,
-        "--ram": ram,
-        "--dape": dape,
-        "--tags": tags,
-        "--thresholds": thresholds,
-    }
-    missing = [option for option, value in needed.items() if value is None]
-    if missing or len(arguments) != 1:
-        raise SeesrError(f"convert needs {', '.join(missing) or 'one OUTDIR'}; see seesr convert --help")
+    files = {"base": base, "seesr": seesr, "ram": ram, "dape": dape, "tags": tags, "thresholds": thresholds}
+    given: dict[str, Any] = {name: path for name, path in files.items() if path is not None}
+    if len(given) < len(files) or len(arguments) != 1:
+        missing = ", ".join(f"--{name}" for name in files if name not in given)
+        raise SeesrError(f"convert needs {missing or 'one OUTDIR'}; see seesr convert --help")
     if dtype not in ("keep", *DTYPES):
         raise SeesrError(f"no dtype {dtype!r}; use keep, {', '.join(DTYPES)}")
-    upstream.convert(
-        *(path for path in needed.values() if path is not None), arguments[0], turbo=turbo, dtype=DTYPES.get(dtype)
-    )
+    upstream.convert(**given, out=arguments[0], turbo=turbo, dtype=DTYPES.get(dtype))
     typer.echo(f"{arguments[0]}: written; restore with 'seesr upscale PHOTO -o OUT --model {arguments[0]}'")
 
 

@@ -56,7 +56,8 @@ class PairedAttentions(nn.ModuleList):
         self.__dict__["_image"] = image  # past nn.Module.__setattr__: not a child, so its tensors have one name
 
     def __iter__(self) -> Iterator[Any]:
-        return (SemanticAttention(text, image) for text, image in zip(super().__iter__(), self._image, strict=True))
+        pairs = zip(super().__iter__(), self.__dict__["_image"], strict=True)
+        return (SemanticAttention(text, image) for text, image in pairs)
 
 
 def _image_partner(text: Transformer2DModel, image_embed_dim: int) -> Transformer2DModel:
@@ -76,12 +77,12 @@ def _image_partner(text: Transformer2DModel, image_embed_dim: int) -> Transforme
 
 def _add_image_attentions(model: nn.Module, image_embed_dim: int) -> None:
     """Give every block of `model` that attends to text its `image_attentions`."""
-    blocks = [*model.down_blocks, model.mid_block, *getattr(model, "up_blocks", [])]
-    for block in blocks:
-        if getattr(block, "attentions", None):
-            partners = nn.ModuleList(_image_partner(text, image_embed_dim) for text in block.attentions)
+    for block in list(model.modules()):
+        attentions = getattr(block, "attentions", None)
+        if isinstance(attentions, nn.ModuleList):
+            partners = nn.ModuleList(_image_partner(text, image_embed_dim) for text in attentions)
             block.image_attentions = partners
-            block.attentions = PairedAttentions(block.attentions, partners)
+            block.attentions = PairedAttentions(attentions, partners)
 
 
 def image_attention_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
