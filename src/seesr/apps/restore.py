@@ -8,8 +8,9 @@ from typing import Any
 
 from seesr.apps.folder import Job
 from seesr.apps.progress import RestorationBars
+from seesr.enlarging import output_size
 from seesr.errors import SeesrError
-from seesr.images import finish_photo, format_notes, read_photo, side_by_side, target_scale, write_photo
+from seesr.images import check_writable, finish_photo, format_notes, read_photo, side_by_side, target_scale, write_photo
 from seesr.pipeline import SeeSRPipeline
 
 
@@ -58,6 +59,7 @@ def _restore(pipeline: SeeSRPipeline, job: Job, options: RestoreOptions, bars: R
     began = time.perf_counter()
     photo = read_photo(job.source, options.max_pixels)
     scale = target_scale(*photo.rgb.size, options.scale, options.longest, options.fit)
+    check_writable(job.target, output_size(*photo.rgb.size, scale))
     result = pipeline(photo.rgb, scale=scale, callback=bars.on_event, **options.settings)
     picture = finish_photo(result.images[0], photo)
     write_photo(picture, job.target, options.quality)
