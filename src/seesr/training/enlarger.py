@@ -7,8 +7,10 @@ afresh by a mixture of presets, so that the network sees the blur of cameras and
 import json
 import logging
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 import torch
 import torch.nn.functional as F
@@ -134,7 +136,7 @@ class EnlargerStage(loop.Stage):
         niqe = Niqe()
         photos = self.validation if final else self.validation[: self.config.validation_samples]
         device = next(self.generator.parameters()).device
-        sums = dict.fromkeys([*compare, "niqe"], 0.0)
+        values: dict[str, list[float]] = {name: [] for name in (*compare, "niqe")}
         pictures: dict[str, Tensor] = {}
         for number, photo in enumerate(photos):
             pixels = photo.pixels[:VALIDATION_CROP, :VALIDATION_CROP]
@@ -142,12 +144,13 @@ class EnlargerStage(loop.Stage):
             lr, target = self.degrade(hr, torch.tensor([VALIDATION_SEED + number]))
             restored = (self.generator.enlarge(lr) * 255).round() / 255
             for name, metric in compare.items():
-                sums[name] += float(metric(restored, target))
-            sums["niqe"] += float(niqe(restored))
+                values[name].append(float(metric(restored, target)))
+            with suppress(SeesrError):  # a flat picture, of an untrained network say, has no NIQE
+                values["niqe"].append(float(niqe(restored)))
             if number < 4:
                 enlarged = F.interpolate(lr, scale_factor=SCALE, mode="bicubic").clamp(0, 1)
-                pictures[f"validation/{number}"] = torch.cat((enlarged[0], restored[0], hr[0]), dim=2)  # side by side
-        return {name: total / len(photos) for name, total in sums.items()} | {"photos": len(photos)}, pictures
+                pictures[str(number)] = torch.cat((enlarged[0], restored[0], hr[0]), dim=2)  # side by side
+        return {name: fmean(found) for name, found in values.items() if found} | {"photos": len(photos)}, pictures
 
     def save(self, folder: Path) -> None:
         half = Enlarger.from_config(self.generator.config).half()

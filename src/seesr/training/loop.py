@@ -177,10 +177,11 @@ class _Run:
         self.deadline = self.saved + 60 * (config.max_minutes or math.inf)
         self.average = WeightAverage({name: plain[name] for name in stage.averaged}, config.ema_decay)
         self.stopping = False  # asked to by a signal
+        self.writer: SummaryWriter | None = None  # of the main process
 
     def run(self) -> dict[str, float]:
         self._resume()
-        with _on_signal(self._stop), SummaryWriter(str(self.output / "tensorboard")) as self.writer:
+        with _on_signal(self._stop), self._tensorboard():
             if self.step == 0 and self.config.validate_steps:
                 self._validate(final=False)
             self._train()
@@ -188,6 +189,19 @@ class _Run:
                 logger.info("stopped at step %d; the same command goes on from there", self.step)
                 return {}
             return self._validate(final=True)
+
+    @contextmanager
+    def _tensorboard(self) -> Iterator[None]:
+        if self.accelerator.is_main_process:
+            with SummaryWriter(str(self.output / "tensorboard"), purge_step=self.step) as self.writer:
+                yield
+        else:
+            yield
+
+    def _log(self, prefix: str, scalars: dict[str, float]) -> None:
+        if self.writer:
+            for name, value in scalars.items():
+                self.writer.add_scalar(f"{prefix}/{name}", value, self.step)
 
     def _train(self) -> None:
         config, batches = self.config, self._batches()
@@ -204,9 +218,7 @@ class _Run:
                     )
                 progress.advance(self._samples_per_step, scalars["loss"], self.skipped)
                 if self.step % 10 == 0 or self.step == start + 1:
-                    for name, value in scalars.items():
-                        self.writer.add_scalar(f"train/{name}", value, self.step)
-                    self.writer.add_scalar("train/images_per_second", progress.rate, self.step)
+                    self._log("train", scalars | {"images_per_second": progress.rate, "skipped": self.skipped})
                 if config.validate_steps and self.step % config.validate_steps == 0 and self.step < config.steps:
                     self._validate(final=False)
                 if self._anywhere(time.monotonic() - self.saved > 60 * config.checkpoint_minutes):
@@ -285,14 +297,13 @@ class _Run:
         with (self.output / "metrics.jsonl").open("a") as file:
             file.write(json.dumps(record) + "\n")
         logger.info("validation %s", json.dumps(record))
-        for name, value in metrics.items():
-            self.writer.add_scalar(f"validation/{name}", value, self.step)
+        self._log("validation", metrics)
         for name, picture in pictures.items():
-            self.writer.add_image(name, picture.clamp(0, 1), self.step)
+            if self.writer:
+                self.writer.add_image(f"validation/{name}", picture.clamp(0, 1), self.step)
         return metrics
 
     def _checkpoint(self) -> None:
-        self.accelerator.wait_for_everyone()
         folder = self.output / "checkpoints" / f"step-{self.step:08d}"
         state = {"step": self.step, "samples": self.samples, "skipped": self.skipped}
 
@@ -301,9 +312,8 @@ class _Run:
             if self.accelerator.is_main_process:
                 save_file(self.average.shadow, partial / "average.safetensors")
                 (partial / "state.json").write_text(json.dumps(state))
-            self.accelerator.wait_for_everyone()
 
-        _write_folder(folder, write, self.accelerator.is_main_process)
+        _write_folder(folder, write, self.accelerator)
         if self.accelerator.is_main_process:
             for old in self._checkpoints()[: -self.config.keep_checkpoints]:
                 shutil.rmtree(old)
@@ -331,20 +341,30 @@ class _Run:
         self.stopping = True
 
 
-def _write_folder(folder: Path, write: Callable[[Path], None], main_process: bool = True) -> None:
-    """Let `write` fill a folder that takes its name, in place of an older one, only when it is complete."""
+def _write_folder(folder: Path, write: Callable[[Path], None], everyone: Accelerator | None = None) -> None:
+    """Let `write` fill a folder that takes its name, in place of an older one, only when it is complete.
+
+    With `everyone` all processes write into it; without, the calling one alone.
+    """
     partial = folder.with_name(f".{folder.name}.partial")
-    if main_process:
+    leads = everyone is None or everyone.is_main_process
+    if leads:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir(parents=True)
+    if everyone:
+        everyone.wait_for_everyone()
     write(partial)
-    if main_process:
+    if everyone:
+        everyone.wait_for_everyone()
+    if leads:
         for file in partial.rglob("*"):
             if file.is_file():
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
         shutil.rmtree(folder, ignore_errors=True)
         partial.rename(folder)
+    if everyone:
+        everyone.wait_for_everyone()
 
 
 @contextmanager
