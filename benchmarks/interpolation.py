@@ -3,7 +3,7 @@
     python benchmarks/interpolation.py START TUNED --weight 0 0.25 0.5 0.75 1 --photos 16
     python benchmarks/interpolation.py START TUNED --weight 0.5 --photos 64 --save src/seesr/assets/mini/enlarger
 
-START and TUNED are Enlarger folders; a weight of 0 is START. The photos and their degradation are those of the training's
+START and TUNED are Enlarger folders; a weight of 0 is START. The photos and their degradation are those of training's
 validation (configs/mini/enlarger.yaml), never a test set. Network interpolation: ESRGAN, arXiv 1809.00219, section 3.4.
 """
 

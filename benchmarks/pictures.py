@@ -13,10 +13,9 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from test_mini import STORED, restored_crop  # noqa: E402
-
 from seesr import SeeSRPipeline  # noqa: E402
 from seesr.images import read_photo, side_by_side  # noqa: E402
+from test_mini import STORED, restored_crop  # noqa: E402
 
 
 def main() -> None:

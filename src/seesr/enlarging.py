@@ -3,6 +3,8 @@
 The paper enlarges bicubically, in 8-bit steps that are kept here to the pixel; a learned enlarger goes before it.
 """
 
+from collections.abc import Callable
+
 import torch
 from PIL import Image
 
@@ -47,12 +49,21 @@ def enlarge_bicubic(image: Image.Image, scale: float, process_size: int) -> torc
 
 
 def enlarge_learned(
-    enlarger: Enlarger, image: Image.Image, scale: float, process_size: int, on_grid: bool
+    enlarger: Enlarger,
+    image: Image.Image,
+    scale: float,
+    process_size: int,
+    on_grid: bool,
+    progress: Callable[[int, int], None],
 ) -> torch.Tensor:
-    """The learned enlarging: (1, 3, H, W) in [0, 1]; H and W multiples of 8 with `on_grid`, else `output_size`."""
+    """The learned enlarging: (1, 3, H, W) in [0, 1]; H and W multiples of 8 with `on_grid`, else `output_size`.
+
+    `progress` is called with the number of tiles done and of all.
+    """
     image = _large_enough(image, scale, process_size)
     parameter = next(enlarger.parameters())
-    enlarged = enlarger.enlarge(to_tensor(image).to(parameter.device, parameter.dtype)).float()
+    pixels = to_tensor(image).to(parameter.device, parameter.dtype)
+    enlarged = enlarger.enlarge(pixels, progress=progress).float().cpu()
     if scale != ENLARGER_SCALE:
         enlarged = to_tensor(_bicubic(to_pil(enlarged), *output_size(image.width, image.height, scale)))
     return to_tensor(_to_latent_grid(to_pil(enlarged))) if on_grid else enlarged

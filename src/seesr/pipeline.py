@@ -249,18 +249,22 @@ class SeeSRPipeline(DiffusionPipeline):
         with _timed(seconds, "enlarge"):
             if self.enlarger is None:
                 enlarged = enlarge_bicubic(photo, scale, settings.process_size)
+                callback(Progress("enlarge", 1, 1))
             else:
-                enlarged = enlarge_learned(self.enlarger, photo, scale, settings.process_size, on_grid=diffuse)
+
+                def progress(done: int, total: int) -> None:
+                    callback(Progress("enlarge", done, total))
+
+                enlarged = enlarge_learned(self.enlarger, photo, scale, settings.process_size, diffuse, progress)
         if not torch.isfinite(enlarged).all():
             raise SeesrError(_NOT_FINITE)
-        callback(Progress("enlarge", 1, 1))
 
         # 4 to 10. Diffusion, in float32 between the networks
         restored = enlarged
         if diffuse:
             restored = self._diffuse(enlarged, positive, image_embeds, settings, generator, callback, seconds)
         with _timed(seconds, "finish"):
-            picture = _finish(restored, enlarged, settings.color_fix, diffuse)
+            picture = _finish(restored, enlarged, settings.color_fix if diffuse else "none")
             size = output_size(photo.width, photo.height, scale)
             if picture.size != size:
                 picture = picture.resize(size, Image.Resampling.BICUBIC)
@@ -401,11 +405,11 @@ class SeeSRPipeline(DiffusionPipeline):
         return prediction.unflatten(0, (k, n)).transpose(0, 1)
 
 
-def _finish(restored: torch.Tensor, enlarged: torch.Tensor, method: str, diffused: bool) -> Image.Image:
-    """Colour fix between 8-bit pictures, cut (not rounded) to 8 bit again, as published; else just 8 bit."""
-    if method == "none" or not diffused:
+def _finish(restored: torch.Tensor, enlarged: torch.Tensor, color_fix: str) -> Image.Image:
+    """Colour fix between 8-bit pictures, cut (not rounded) to 8 bit again, as published; without one just 8 bit."""
+    if color_fix == "none":
         return to_pil(restored)
-    fixed = color.fix_color(to_tensor(to_pil(restored)), to_tensor(to_pil(enlarged)), method)
+    fixed = color.fix_color(to_tensor(to_pil(restored)), to_tensor(to_pil(enlarged)), color_fix)
     return to_pil(fixed, truncate=True)
 
 

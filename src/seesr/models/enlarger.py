@@ -6,7 +6,7 @@ with a convolution, bring it to 4x. Tensor names are those of Real-ESRGAN's `RRD
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 import torch.nn.functional as F
@@ -77,7 +77,13 @@ class Enlarger(ModelMixin, ConfigMixin):
         return self.conv_last(_lrelu(self.conv_hr(x)))
 
     @torch.no_grad()
-    def enlarge(self, image: Tensor, tile: int = 192, overlap: int = 32) -> Tensor:
+    def enlarge(
+        self,
+        image: Tensor,
+        tile: int = 192,
+        overlap: int = 32,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Tensor:
         """The photo enlarged 4x and clamped to [0, 1], in overlapping tiles where it is larger than `tile`.
 
         Args:
@@ -85,14 +91,18 @@ class Enlarger(ModelMixin, ConfigMixin):
             tile: side of a tile in pixels of `image`; memory is bounded by it whatever the size of the photo.
             overlap: pixels that neighbouring tiles share; the blend is linear across the middle half of them, so that
                 no pixel is taken from nearer than `overlap / 4` to a border that the photo does not have.
+            progress: called with the number of tiles done and of all.
 
         Returns:
             (B, 3, 4h, 4w) in [0, 1].
         """
         height, width = image.shape[-2:]
         if height <= tile and width <= tile:
-            return self.forward(image).clamp_(0, 1)
+            result = self.forward(image).clamp_(0, 1)
+            progress(1, 1)
+            return result
         result = image.new_zeros(*image.shape[:-2], SCALE * height, SCALE * width)
+        done = 0
         rows, columns = _tile_starts(height, tile, overlap), _tile_starts(width, tile, overlap)
         for top, weight_y in zip(rows, _tile_weights(rows, height, tile, overlap, image)):
             for left, weight_x in zip(columns, _tile_weights(columns, width, tile, overlap, image)):
@@ -100,6 +110,8 @@ class Enlarger(ModelMixin, ConfigMixin):
                 enlarged *= weight_y[:, None] * weight_x  # (B, 3, 4*tile, 4*tile)
                 y, x = SCALE * top, SCALE * left
                 result[..., y : y + enlarged.shape[-2], x : x + enlarged.shape[-1]] += enlarged
+                done += 1
+                progress(done, len(rows) * len(columns))
         return result
 
 
