@@ -78,17 +78,34 @@ class Reference:
         return [part for option, value in options.items() for part in (option, str(value))]
 
 
-@pytest.fixture(scope="session", params=["upstream_tiny", "upstream_tiny_tiled"])
-def reference(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Reference:
-    """Each of the two reference sets, converted by the real command."""
+def _convert(name: str, folder: Path) -> Reference:
+    """A reference set, converted by the real command."""
     from seesr.apps.cli import main
 
-    made = Reference(DATA / request.param, tmp_path_factory.mktemp(request.param) / "model")
+    made = Reference(DATA / name, folder / "model")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", ["seesr", "convert", *made.convert_options(), str(made.model)])
         with pytest.raises(SystemExit, match="0"):
             main()
     return made
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The reference set with inner tensors, four steps, untiled, AdaIN."""
+    return _convert("upstream_tiny", tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture(scope="session")
+def tiled(tmp_path_factory: pytest.TempPathFactory) -> Reference:
+    """The reference set with other weights and sizes, tiles and wavelet colour fix."""
+    return _convert("upstream_tiny_tiled", tmp_path_factory.mktemp("tiled"))
+
+
+@pytest.fixture(params=["tiny", "tiled"])
+def reference(request: pytest.FixtureRequest) -> Reference:
+    """Each of the two reference sets in turn."""
+    return request.getfixturevalue(request.param)
 
 
 @dataclass(frozen=True)

@@ -87,18 +87,18 @@ def test_way_back_gives_the_published_files(
 
 
 def test_turbo_takes_the_base_unet_and_seesr_image_attention(
-    seesr: Callable[..., Outcome], reference: Reference, tmp_path: Path
+    seesr: Callable[..., Outcome], tiny: Reference, tmp_path: Path
 ) -> None:
-    published = load_file(reference.files / "seesr/unet/diffusion_pytorch_model.safetensors")
+    published = load_file(tiny.files / "seesr/unet/diffusion_pytorch_model.safetensors")
     base = tmp_path / "base"
-    shutil.copytree(reference.files / "base", base)
+    shutil.copytree(tiny.files / "base", base)
     (base / "unet").mkdir()
-    config = json.loads((reference.files / "seesr/unet/config.json").read_text())
+    config = json.loads((tiny.files / "seesr/unet/config.json").read_text())
     del config["use_image_cross_attention"]
     (base / "unet/config.json").write_text(json.dumps(config))
     plain = {name: tensor + 1 for name, tensor in published.items() if ".image_attentions." not in name}
     save_file(plain, base / "unet/diffusion_pytorch_model.safetensors")
-    options = reference.convert_options()
+    options = tiny.convert_options()
     options[options.index("--base") + 1] = str(base)
     assert seesr("convert", *options, "--turbo", tmp_path / "turbo").code == 0
     made = load_file(tmp_path / "turbo/unet/diffusion_pytorch_model.safetensors")
@@ -108,10 +108,10 @@ def test_turbo_takes_the_base_unet_and_seesr_image_attention(
     assert (settings.num_inference_steps, settings.guidance_scale, settings.latent_tile_overlap) == (2, 1.0, 32)
 
 
-def test_old_checkpoint_habits(seesr: Callable[..., Outcome], reference: Reference, tmp_path: Path) -> None:
+def test_old_checkpoint_habits(seesr: Callable[..., Outcome], tiny: Reference, tmp_path: Path) -> None:
     """PNDM schedule without clip_sample, the tag head under its older name, half precision on request."""
     files = tmp_path / "files"
-    shutil.copytree(reference.files, files)
+    shutil.copytree(tiny.files, files)
     schedule = json.loads((files / "base/scheduler/scheduler_config.json").read_text())
     old = {key: schedule[key] for key in ("beta_start", "beta_end", "beta_schedule", "num_train_timesteps")}
     old |= {"_class_name": "PNDMScheduler", "skip_prk_steps": True, "set_alpha_to_one": False, "steps_offset": 1}
@@ -126,7 +126,7 @@ def test_old_checkpoint_habits(seesr: Callable[..., Outcome], reference: Referen
     assert not scheduler.config.clip_sample
     weights = load_file(other.model / "tagger/diffusion_pytorch_model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
-    original = load_file(reference.model / "tagger/diffusion_pytorch_model.safetensors")
+    original = load_file(tiny.model / "tagger/diffusion_pytorch_model.safetensors")
     assert all(torch.equal(weights[name], tensor.bfloat16()) for name, tensor in original.items())
 
 

@@ -14,17 +14,13 @@ from seesr.models import dape
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
 
 
-@pytest.fixture(scope="module")
-def pipeline(reference: Reference) -> SeeSRPipeline:
-    return SeeSRPipeline.from_pretrained(str(reference.model))
-
-
 def restore(pipeline: SeeSRPipeline, reference: Reference, **changes):
     run = reference.run | changes
     return pipeline(Image.open(reference.files / "input.png"), profile="paper", **run)
 
 
-def test_sampling_trace(pipeline: SeeSRPipeline, reference: Reference) -> None:
+def test_sampling_trace(reference: Reference) -> None:
+    pipeline = SeeSRPipeline.from_pretrained(str(reference.model))
     trace: list[torch.Tensor] = []
     result = restore(
         pipeline, reference, callback=lambda event: trace.append(event.latents) if event.latents is not None else None
@@ -38,13 +34,17 @@ def test_sampling_trace(pipeline: SeeSRPipeline, reference: Reference) -> None:
     assert np.abs(np.asarray(result.images[0], dtype=int) - picture).mean() < 0.01
 
 
-def test_half_precision_stays_close(pipeline: SeeSRPipeline, reference: Reference) -> None:
+def test_half_precision_stays_close(tiny: Reference) -> None:
     """bfloat16 has 8 bits of mantissa: with the reference's random weights the picture moves by a few levels."""
-    if reference.files.name != "upstream_tiny":
-        pytest.skip("once is enough: bfloat16 is slow on many processors")
-    half = SeeSRPipeline.from_pretrained(str(reference.model), dtype=torch.bfloat16)
-    settings = {"num_inference_steps": 2, "tags": ["snow"]}
-    exact, rounded = (np.asarray(restore(p, reference, **settings).images[0], dtype=int) for p in (pipeline, half))
+    exact, rounded = (
+        np.asarray(
+            restore(
+                SeeSRPipeline.from_pretrained(str(tiny.model), dtype=dtype), tiny, num_inference_steps=2, tags=["snow"]
+            ).images[0],
+            dtype=int,
+        )
+        for dtype in (torch.float32, torch.bfloat16)
+    )
     assert 0 < np.abs(exact - rounded).mean() < 3
 
 
@@ -78,11 +78,9 @@ def test_denoiser() -> None:
     assert (noise - x["noise_pred"]).abs().max() <= 1e-5
 
 
-def test_tagger_with_and_without_dape(pipeline: SeeSRPipeline, reference: Reference) -> None:
-    if reference.files.name != "upstream_tiny":
-        pytest.skip("this set brings no tagger tensors")
-    tagger, wanted = pipeline.tagger, reference.expected("tagger")
-    pixels = tagger.preprocess(to_tensor(Image.open(reference.files / "input.png")))
+def test_tagger_with_and_without_dape(tiny: Reference) -> None:
+    tagger, wanted = SeeSRPipeline.from_pretrained(str(tiny.model)).tagger, tiny.expected("tagger")
+    pixels = tagger.preprocess(to_tensor(Image.open(tiny.files / "input.png")))
     with torch.inference_mode():
         seen = tagger(pixels)
         with dape.plain_ram(tagger):

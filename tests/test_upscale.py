@@ -32,16 +32,16 @@ def test_published_picture_from_the_command_line(
     assert (difference <= 2).mean() >= 0.995
 
 
-def test_every_file_starts_from_the_seed(seesr: Callable[..., Outcome], reference: Reference, tmp_path: Path) -> None:
+def test_every_file_starts_from_the_seed(seesr: Callable[..., Outcome], tiny: Reference, tmp_path: Path) -> None:
     """A folder gives each photo what it gets alone, keeps the tree, and one bad file does not stop it."""
     photos = tmp_path / "in"
     (photos / "deep").mkdir(parents=True)
-    shutil.copy(reference.files / "input.png", photos / "b.png")
+    shutil.copy(tiny.files / "input.png", photos / "b.png")
     Image.new("RGB", (20, 30), "teal").save(photos / "a.jpg")
-    shutil.copy(reference.files / "input.png", photos / "deep" / "c.png")
+    shutil.copy(tiny.files / "input.png", photos / "deep" / "c.png")
     (photos / "broken.png").write_bytes((photos / "b.png").read_bytes()[:900])
     (photos / "notes.txt").write_text("not a photo")
-    options = ("--model", reference.model, "--profile", "paper", *reference.upscale_options(), "--steps", 2)
+    options = ("--model", tiny.model, "--profile", "paper", *tiny.upscale_options(), "--steps", 2)
     outcome = seesr("upscale", photos, "-o", tmp_path / "out", *options)
     assert outcome.code == 2
     assert "broken.png" in outcome.err
@@ -53,9 +53,9 @@ def test_every_file_starts_from_the_seed(seesr: Callable[..., Outcome], referenc
     assert (pixels(tmp_path / "alone.png") == pixels(tmp_path / "out" / "b.png")).all()
 
 
-def test_prompt_controls(reference: Reference) -> None:
-    pipeline = SeeSRPipeline.from_pretrained(str(reference.model))
-    photo = Image.open(reference.files / "input.png")
+def test_prompt_controls(tiny: Reference) -> None:
+    pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
+    photo = Image.open(tiny.files / "input.png")
 
     def prompt(**settings: object) -> str:
         result = pipeline(photo, profile="paper", num_inference_steps=1, process_size=64, seed=0, **settings)
@@ -73,9 +73,9 @@ def test_prompt_controls(reference: Reference) -> None:
     assert kept.startswith("tag0 of many words, tag1")
 
 
-def test_fidelity_ends_at_the_enlarged_photo(reference: Reference) -> None:
-    pipeline = SeeSRPipeline.from_pretrained(str(reference.model))
-    photo = Image.open(reference.files / "input.png").convert("RGB")
+def test_fidelity_ends_at_the_enlarged_photo(tiny: Reference) -> None:
+    pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
+    photo = Image.open(tiny.files / "input.png").convert("RGB")
     settings = {"profile": "paper", "num_inference_steps": 1, "process_size": 64, "color_fix": "none"}
     ends = [np.asarray(pipeline(photo, fidelity=f, **settings).images[0], dtype=float) for f in (0.0, 0.5, 1.0)]
     bicubic = np.asarray(photo.resize((photo.width * 4, photo.height * 4), Image.Resampling.BICUBIC), dtype=float)
@@ -85,11 +85,9 @@ def test_fidelity_ends_at_the_enlarged_photo(reference: Reference) -> None:
 
 
 @pytest.mark.parametrize("name", ["ddim", "dpm++", "euler", "euler-a", "unipc", "heun", "LMSDiscreteScheduler"])
-def test_other_schedulers_denoise(reference: Reference, name: str) -> None:
-    if reference.files.name != "upstream_tiny":
-        pytest.skip("once is enough")
-    pipeline = SeeSRPipeline.from_pretrained(str(reference.model))
-    photo = Image.open(reference.files / "input.png")
+def test_other_schedulers_denoise(tiny: Reference, name: str) -> None:
+    pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
+    photo = Image.open(tiny.files / "input.png")
     settings = {"profile": "paper", "process_size": 64, "num_inference_steps": 4, "color_fix": "none"}
     by_ddpm = pipeline(photo, output_type="pt", **settings).images[0]
     other = pipeline(photo, output_type="pt", scheduler=name, **settings).images[0]
@@ -112,9 +110,9 @@ def test_bad_photo(seesr: Callable[..., Outcome], tmp_path: Path, make: Callable
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_bad_options(seesr: Callable[..., Outcome], reference: Reference, tmp_path: Path) -> None:
-    photo, out = reference.files / "input.png", tmp_path / "out.png"
-    model = ("--model", reference.model, "--steps", 1, "--process-size", 64)
+def test_bad_options(seesr: Callable[..., Outcome], tiny: Reference, tmp_path: Path) -> None:
+    photo, out = tiny.files / "input.png", tmp_path / "out.png"
+    model = ("--model", tiny.model, "--steps", 1, "--process-size", 64)
     (tmp_path / "file").write_text("in the way")
     shutil.copy(photo, tmp_path / "own.png")
     for arguments, words in (
@@ -141,14 +139,14 @@ def test_bad_options(seesr: Callable[..., Outcome], reference: Reference, tmp_pa
         assert not out.exists()
 
 
-def test_damaged_model(seesr: Callable[..., Outcome], reference: Reference, tmp_path: Path) -> None:
+def test_damaged_model(seesr: Callable[..., Outcome], tiny: Reference, tmp_path: Path) -> None:
     model = tmp_path / "model"
-    shutil.copytree(reference.model, model)
+    shutil.copytree(tiny.model, model)
     weights = model / "unet" / "diffusion_pytorch_model.safetensors"
     tensors = load_file(weights)
     nan = {name: torch.full_like(t, float("nan")) if name == "conv_out.bias" else t for name, t in tensors.items()}
     save_file(nan, weights)
-    command = ("upscale", reference.files / "input.png", "-o", tmp_path / "out.png", "--model", model, "--steps", "1")
+    command = ("upscale", tiny.files / "input.png", "-o", tmp_path / "out.png", "--model", model, "--steps", "1")
     refused(seesr(*command), "NaN")
     weights.write_bytes(weights.read_bytes()[:10_000])
     refused(seesr(*command), "cannot be loaded")
@@ -177,12 +175,12 @@ def test_as_a_program(tmp_path: Path) -> None:
     assert "Traceback" in debug.stderr
 
 
-def test_model_folder_survives_a_round_trip(reference: Reference, tmp_path: Path) -> None:
-    pipeline = SeeSRPipeline.from_pretrained(str(reference.model))
+def test_model_folder_survives_a_round_trip(tiny: Reference, tmp_path: Path) -> None:
+    pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
     pipeline.save_pretrained(tmp_path / "copy")
     assert json.loads((tmp_path / "copy/model_index.json").read_text())["unet"] == ["seesr", "SemanticUNet"]
     again = SeeSRPipeline.from_pretrained(str(tmp_path / "copy"))
-    photo = Image.open(reference.files / "input.png")
+    photo = Image.open(tiny.files / "input.png")
     settings = {"profile": "paper", "num_inference_steps": 1, "process_size": 64, "output_type": "pt"}
     assert torch.equal(pipeline(photo, **settings).images[0], again(photo, **settings).images[0])
 
