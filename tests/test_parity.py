@@ -34,6 +34,26 @@ def test_sampling_trace(reference: Reference) -> None:
     assert np.abs(np.asarray(result.images[0], dtype=int) - picture).mean() < 0.01
 
 
+def test_tiles_at_once_change_nothing(tiled: Reference) -> None:
+    pipeline = SeeSRPipeline.from_pretrained(str(tiled.model))
+    one, many = (restore(pipeline, tiled, tile_batch_size=n, output_type="pt").images[0] for n in (1, 5))
+    assert (one - many).abs().max() <= 1 / 255
+
+
+def test_guidance_interval_and_start_point(tiny: Reference) -> None:
+    """No step guided is the same as no guidance; pure noise starts elsewhere than the LR embedding."""
+    pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
+
+    def picture(**changes) -> torch.Tensor:
+        return restore(pipeline, tiny, color_fix="none", output_type="pt", **changes).images[0]
+
+    unguided, guided = picture(guidance_scale=1.0), picture()
+    late = picture(guidance_interval=(0.9, 1.0))  # the last of four steps alone
+    assert not torch.equal(unguided, guided)
+    assert 0 < (late - unguided).abs().mean() < (guided - unguided).abs().mean()
+    assert (picture(start_point="noise") - guided).abs().mean() > 0
+
+
 def test_half_precision_stays_close(tiny: Reference) -> None:
     """bfloat16 has 8 bits of mantissa: with the reference's random weights the picture moves by a few levels."""
     exact, rounded = (

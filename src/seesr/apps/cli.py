@@ -108,6 +108,8 @@ def upscale(
 ) -> None:
     """Restore photos: a file or a folder in, the same tree out."""
     from seesr.apps.folder import plan_jobs
+
+    jobs = plan_jobs(inputs, output, suffix, ext)  # a wrong path is told at once, before the slow imports
     from seesr.apps.restore import RestoreOptions, restore_files
     from seesr.images import MAX_PIXELS
 
@@ -132,7 +134,6 @@ def upscale(
     }
     limit = MAX_PIXELS if max_pixels is None else max_pixels
     options = RestoreOptions(limit, scale, to, _size(fit), quality, compare, settings)
-    jobs = plan_jobs(inputs, output, suffix, ext)
     pipeline = _load(model, device, dtype, exact=profile == "paper")
     restore_files(pipeline, jobs, options)
 
