@@ -37,7 +37,7 @@ def test_sampling_trace(reference: Reference) -> None:
 def test_tiles_at_once_change_nothing(tiled: Reference) -> None:
     pipeline = SeeSRPipeline.from_pretrained(str(tiled.model))
     one, many = (restore(pipeline, tiled, tile_batch_size=n, output_type="pt").images[0] for n in (1, 5))
-    assert (one - many).abs().max() <= 1 / 255
+    assert (one - many).abs().max() < 1.5 / 255
 
 
 def test_guidance_interval_and_start_point(tiny: Reference) -> None:
