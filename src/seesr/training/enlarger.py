@@ -8,7 +8,7 @@ import json
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
 
@@ -130,6 +130,7 @@ class EnlargerStage(loop.Stage):
         # one backward pass and one optimiser serve both.
         return {"loss": generator_loss + terms["discriminator"], "generator": generator_loss} | terms
 
+    @torch.no_grad()
     def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:
         compare: dict[str, Callable[[Tensor, Tensor], Tensor]] = {"psnr_y": psnr, "dists": self.perception.dists}
         compare["lpips"] = Lpips()
@@ -166,6 +167,17 @@ def train(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, f
     """
     config = load_config(EnlargerConfig, Path(config_path), overrides)
     return loop.train(lambda: EnlargerStage(config), config)
+
+
+def evaluate(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, float]:
+    """Validation metrics of the untrained `start`, over all validation photos: to compare finished weights.
+
+    Raises:
+        SeesrError: as `train`.
+    """
+    config = load_config(EnlargerConfig, Path(config_path), overrides)
+    metrics, _ = EnlargerStage(replace(config, photos=config.validation_photos)).validate(final=True)
+    return metrics
 
 
 if __name__ == "__main__":
