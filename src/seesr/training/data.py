@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image, ImageOps
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -26,6 +27,7 @@ from seesr.errors import SeesrError
 
 logger = logging.getLogger(__name__)
 
+SCALE = 4  # HR side / LR side
 PICTURES = (".webp", ".jpg", ".jpeg", ".png")
 
 
@@ -80,12 +82,16 @@ def load_photos(sources: list[str], minimum: int) -> list[Photo]:
 
 
 class Crops(Dataset[dict[str, Tensor]]):
-    """Endless random crops, turned and mirrored: sample number -> `hr`, uint8 (3, crop, crop), and its `seed`."""
+    """Endless random crops, mirrored and, with `turn`, turned by quarters.
 
-    def __init__(self, photos: list[Photo], crop: int, seed: int):
+    Sample number -> `hr`, uint8 (3, crop, crop), and its `seed`.
+    """
+
+    def __init__(self, photos: list[Photo], crop: int, seed: int, turn: bool = True):
         self.photos = photos
         self.crop = crop
         self.seed = seed
+        self.turn = turn
         self._permutation = lru_cache(maxsize=2)(self._draw_permutation)
 
     def __getitem__(self, index: int) -> dict[str, Tensor]:
@@ -94,7 +100,8 @@ class Crops(Dataset[dict[str, Tensor]]):
         rng = np.random.default_rng((self.seed, 1, index))
         top, left = (int(rng.integers(side - self.crop + 1)) for side in pixels.shape[:2])
         crop = pixels[top : top + self.crop, left : left + self.crop]
-        crop = np.rot90(crop, int(rng.integers(4)))
+        if self.turn:
+            crop = np.rot90(crop, int(rng.integers(4)))
         if rng.integers(2):
             crop = crop[:, ::-1]
         hr = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))  # (3, crop, crop)
@@ -125,6 +132,32 @@ class DegradationMix:
             pairs.append(self.degradations[chosen](image, seed))
         lr, target = zip(*pairs)
         return torch.cat(lr), torch.cat(target)
+
+
+class Pairs(Dataset[dict[str, Tensor]]):
+    """Crops degraded where they are loaded, so that worker processes share the work.
+
+    Sample number -> `enlarged` and `target`, both (3, crop, crop) in [0, 1], and the `seed` of the sample.
+    """
+
+    def __init__(self, crops: Crops, degrade: DegradationMix):
+        self.crops = crops
+        self.degrade = degrade
+
+    def __len__(self) -> int:
+        """Samples of one epoch."""
+        return len(self.crops.photos)
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        sample = self.crops[index]
+        lr, target = self.degrade(sample["hr"][None].float() / 255, sample["seed"][None])
+        return {"enlarged": enlarge(lr)[0], "target": target[0], "seed": sample["seed"]}
+
+
+def enlarge(lr: Tensor) -> Tensor:
+    """(B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) in 8-bit steps: the bicubic kernel of Pillow, as the pipeline's."""
+    enlarged = F.interpolate(lr, scale_factor=SCALE, mode="bicubic", antialias=True).clamp(0, 1)
+    return (enlarged * 255).round() / 255
 
 
 def _expand(pattern: str) -> list[Path]:

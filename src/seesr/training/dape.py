@@ -1,0 +1,168 @@
+"""Stage 1: DAPE, the tagger that sees in a degraded photo what RAM sees in the clean one (SeeSR, section 3.2).
+
+Teacher is RAM on the clean photo, student is RAM with LoRA on its degraded version. They are one network: the factors
+are switched off for the teacher, so it costs a forward pass and no memory. Only the factors are trained.
+"""
+
+import shutil
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import fmean
+from typing import Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from safetensors import SafetensorError
+from torch import Tensor
+
+from seesr.errors import SeesrError
+from seesr.models.dape import add_lora, lora_layers, plain_ram
+from seesr.models.tagger import Tagger, TaggerOutput
+from seesr.training import loop
+from seesr.training.config import load_config
+from seesr.training.data import SCALE, Crops, DegradationMix, Pairs, Photo, load_photos
+
+VALIDATION_SEED = 1234
+
+
+@dataclass(kw_only=True)
+class DapeConfig(loop.LoopConfig):
+    """Config of `seesr train dape`."""
+
+    model: str  # folder of a tagger, or of a model that has one
+    photos: list[str]  # folders or shards
+    validation_photos: list[str]
+    validation_samples: int = 64  # while training; all of them at the end
+    size: int = 512  # photos are stretched whole to this square, a multiple of 4
+    degradation: dict[str, float] = field(default_factory=lambda: {"seesr": 1.0})  # preset: weight
+    lora_rank: int = 8  # of new factors; a tagger that brings factors goes on with them
+    lora_alpha: float = 1.0
+    loss: Literal["both", "representation", "logits"] = "both"
+    logits_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size <= 0 or self.size % SCALE:
+            raise SeesrError(f"size is {self.size}; give a multiple of {SCALE}")
+        for key in ("lora_rank", "lora_alpha", "logits_weight"):
+            if getattr(self, key) <= 0:
+                raise SeesrError(f"{key} is {getattr(self, key)}; give a number above 0")
+
+
+class DapeStage(loop.Stage):
+    """Trains the LoRA factors of `modules["tagger"]`."""
+
+    averaged = ("tagger",)
+
+    def __init__(self, config: DapeConfig):
+        self.config = config
+        degrade = DegradationMix(config.degradation)
+        self.pairs = Pairs(whole_photos(config.photos, config.size, config.seed), degrade)
+        self.validation = Pairs(whole_photos(config.validation_photos, config.size, VALIDATION_SEED), degrade)
+        self.tagger = load_tagger(Path(config.model))
+        if not lora_layers(self.tagger):
+            add_lora(self.tagger, config.lora_rank, config.lora_rank, config.lora_alpha / config.lora_rank)
+            self.tagger.register_to_config(lora_rank=config.lora_rank, lora_alpha=config.lora_alpha)
+        self.tagger.requires_grad_(False)
+        for name, layer in lora_layers(self.tagger).items():
+            if name.startswith("visual_encoder.") or config.loss != "representation":  # the head makes only logits
+                layer.lora_A.requires_grad_(True)
+                layer.lora_B.requires_grad_(True)
+        self.modules = {"tagger": self.tagger}
+        self.frozen = {}
+
+    def dataset(self) -> Pairs:
+        return self.pairs
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        return [{"params": [p for p in self.tagger.parameters() if p.requires_grad], "lr": learning_rate}]
+
+    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        teacher = self._teach(batch["target"])
+        student = self.modules["tagger"](self.tagger.preprocess(batch["enlarged"]))
+        terms = distance(student, teacher)
+        if self.config.loss == "both":
+            loss = terms["representation"] + self.config.logits_weight * terms["logits"]
+        else:
+            loss = terms[self.config.loss]
+        return {"loss": loss} | terms
+
+    @torch.no_grad()
+    def _teach(self, target: Tensor) -> TaggerOutput:
+        """What plain RAM, in evaluation mode, sees in (B, 3, H, W) in [0, 1]."""
+        training = self.tagger.training
+        with plain_ram(self.tagger.eval()):
+            seen = self.tagger(self.tagger.preprocess(target))
+        self.tagger.train(training)
+        return seen
+
+    def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:
+        """Distances to the teacher, zero at best, of DAPE and (`ram_`) of plain RAM on the same degraded photos."""
+        count = len(self.validation) if final else min(self.config.validation_samples, len(self.validation))
+        values: dict[str, list[float]] = {}
+        for number in range(count):
+            sample = self.validation[number]
+            enlarged, target = (sample[name][None].to(self.tagger.device) for name in ("enlarged", "target"))
+            teacher = self._teach(target)
+            least = distance(teacher, teacher)["logits"]  # the entropy of the teacher's probabilities
+            students = {"": self.tagger(self.tagger.preprocess(enlarged)), "ram_": self._teach(enlarged)}
+            for prefix, student in students.items():
+                terms = distance(student, teacher)
+                values.setdefault(f"{prefix}representation", []).append(float(terms["representation"]))
+                values.setdefault(f"{prefix}logits", []).append(float(terms["logits"] - least))
+        return {name: fmean(found) for name, found in values.items()} | {"photos": count}, {}
+
+    def save(self, folder: Path) -> None:
+        source = Path(self.config.model)
+        if not (source / "model_index.json").is_file():
+            self.tagger.save_pretrained(folder)
+            return
+        shutil.copytree(source, folder, ignore=shutil.ignore_patterns("tagger"), dirs_exist_ok=True)
+        self.tagger.save_pretrained(folder / "tagger")
+
+
+def distance(student: TaggerOutput, teacher: TaggerOutput) -> dict[str, Tensor]:
+    """The two terms of the loss: mean squared error of the representation embeddings, and the binary cross-entropy
+    of every tag with the teacher's probability as its soft target, mean over the tags."""
+    return {
+        "representation": F.mse_loss(student.image_embeds.float(), teacher.image_embeds.float()),
+        "logits": F.binary_cross_entropy_with_logits(student.logits.float(), teacher.logits.float().sigmoid()),
+    }
+
+
+def whole_photos(sources: list[str], size: int, seed: int) -> Crops:
+    """Photos stretched whole to `size` x `size`, mirrored at random."""
+    square = [
+        Photo(photo.name, np.asarray(Image.fromarray(photo.pixels).resize((size, size), Image.Resampling.BICUBIC)))
+        for photo in load_photos(sources, 1)
+    ]
+    return Crops(square, size, seed, turn=False)
+
+
+def load_tagger(folder: Path) -> Tagger:
+    """The tagger of a tagger folder or of a model folder, in float32 and evaluation mode.
+
+    Raises:
+        SeesrError: there is none, or it is damaged.
+    """
+    place = folder / "tagger" if (folder / "model_index.json").is_file() else folder
+    if not (place / "config.json").is_file():
+        raise SeesrError(f"{folder} holds no tagger; give the folder of a model or of a tagger (see 'seesr convert')")
+    try:
+        return Tagger.from_pretrained(place, torch_dtype=torch.float32).eval()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise SeesrError(f"{place}: the tagger cannot be loaded ({reason})") from error
+
+
+def train(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, float]:
+    """Run or continue the training that a config file describes; returns its last validation metrics.
+
+    Raises:
+        SeesrError: a mistake in the config, the photos, the model or a checkpoint; before the first step.
+    """
+    config = load_config(DapeConfig, Path(config_path), overrides)
+    return loop.train(lambda: DapeStage(config), config)
