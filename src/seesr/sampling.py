@@ -1,5 +1,6 @@
 """Sampling: schedulers by name, the LR embedding as start (SeeSR, section 3.4), and when guidance applies."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -102,7 +103,7 @@ def denoise(
         on_step: called after each step with its index and the new latents.
     """
     timesteps = scheduler.timesteps
-    takes_generator = "generator" in scheduler.step.__code__.co_varnames
+    takes_generator = "generator" in inspect.signature(scheduler.step).parameters
     extra = {"generator": generator} if takes_generator else {}
     for i, t in enumerate(timesteps):
         scaled = scheduler.scale_model_input(latents, t)
