@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seesr.apps.evaluate import evaluate
 from seesr.errors import SeesrError
 
 if TYPE_CHECKING:
@@ -217,6 +218,9 @@ def train(
     if stage not in stages:
         raise SeesrError(f"no training stage {stage!r}; there are {', '.join(stages)}")
     import_module(f"seesr.training.{stage}").train(config, overrides or [])
+
+
+app.command()(evaluate)
 
 
 def _quiet_libraries() -> None:

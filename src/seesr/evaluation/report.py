@@ -1,0 +1,256 @@
+"""An evaluation as one HTML file that needs nothing else: tables beside published figures, distributions, pictures.
+
+The tables and plots are made here; `report.html` holds the page around them and shows the pictures, which travel inside
+it as lossy previews. Figures are always those of the full files.
+"""
+
+import base64
+import html
+import io
+import json
+import random
+from importlib.resources import files
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from seesr.evaluation.benchmark import RESAMPLES, Difference, Mean
+from seesr.evaluation.metrics import METRICS
+from seesr.evaluation.published import PublishedRow, published_for
+from seesr.evaluation.record import machine, versions, write_text
+from seesr.evaluation.run import MethodResult, Results, mebibytes
+from seesr.images import read_photo
+
+MOST_PICTURES = 120
+"""A report with more would be too large to open; then the worst and the best are shown."""
+
+LONGEST_SIDE = 1024
+"""Pixels; larger previews are reduced to it."""
+
+_QUALITY = 82
+
+
+def write_report(results: Results, path: Path) -> None:
+    """Write the report to `path`."""
+    published = published_for(results.testset.folder)
+    count = len(results.testset.pairs)
+    shown = _pictures_to_show(results)
+    kind = "with references" if results.testset.has_references else "without references"
+    parts = {
+        "title": f"{results.testset.folder.resolve().name}: {', '.join(method.name for method in results.methods)}",
+        "subtitle": f"{count} pictures {kind}, enlarged {results.testset.scale} times",
+        "shown": f"{len(shown)} of {count} pictures, the worst and the best" if len(shown) < count else "",
+    }
+    parts = {name: html.escape(text) for name, text in parts.items()}
+    parts["table"] = _table(results, published)
+    parts["notes"] = _notes(results, published)
+    parts["plots"] = "".join(
+        f'<div class="card">{_plot(results, metric)}</div>' for metric in results.metrics if _per_image(results, metric)
+    )
+    parts["protocol"] = _protocol(results)
+    parts["data"] = json.dumps(_gallery(results, shown), allow_nan=False).replace("</", "<\\/")
+    page = (files("seesr.evaluation") / "report.html").read_text(encoding="utf-8")
+    for name, text in parts.items():
+        page = page.replace("{{" + name + "}}", text, 2 if name == "title" else 1)
+    write_text(path, page)
+
+
+def decimals(metric: str) -> int:
+    """Digits after the point, as the field's tables print a metric."""
+    return 2 if metric in ("PSNR", "FID", "NIQE", "MUSIQ") else 4
+
+
+def signed(value: float, digits: int) -> str:
+    """A difference with its sign, a true minus for a negative one."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+# ------------------------------------------------------------------------------------------------------------ tables
+
+
+def _table(results: Results, published: list[PublishedRow]) -> str:
+    arrows = {name: "↑" if METRICS[name].higher_is_better else "↓" for name in results.metrics}
+    head = "".join(f"<th>{name} {arrow}</th>" for name, arrow in arrows.items())
+    measured = "".join(_measured_row(results, method) for method in results.methods)
+    printed = "".join(_published_row(results, row) for row in published)
+    if printed:
+        group = f"published for {published[0].testset}, {published[0].pictures} pictures"
+        printed = f'<tr class="group"><th colspan="{len(arrows) + 3}">{group}</th></tr>{printed}'
+    return (
+        f"<table><thead><tr><th>method</th>{head}<th>s / image</th><th>peak MiB</th></tr></thead>"
+        f"<tbody>{measured}{printed}</tbody></table>"
+    )
+
+
+def _measured_row(results: Results, method: MethodResult) -> str:
+    cells = []
+    for name in results.metrics:
+        mean = method.evaluation.summary[name]
+        choose = max if METRICS[name].higher_is_better else min
+        best = choose(other.evaluation.summary[name].mean for other in results.methods)
+        mark = ' class="best"' if mean.mean == best and len(results.methods) > 1 else ""
+        difference = results.differences.get(name, {}).get(method.name)
+        cells.append(f"<td{mark}>{_figure(mean, difference, decimals(name))}</td>")
+    cost = method.mean_cost()
+    peak = mebibytes(cost)
+    cells.append(f"<td>{'' if cost.seconds is None else f'{cost.seconds:.3g}'}</td>")
+    cells.append(f"<td>{'' if peak is None else f'{peak:.0f}'}</td>")
+    return f"<tr><th>{html.escape(method.name)}</th>{''.join(cells)}</tr>"
+
+
+def _figure(mean: Mean, difference: Difference | None, digits: int) -> str:
+    text = f"{mean.mean:.{digits}f}"
+    if mean.low is not None:
+        text += f"<small>{mean.low:.{digits}f} – {mean.high:.{digits}f}</small>"
+    if difference is not None:
+        p_value = "&lt; .001" if difference.p_value < 0.001 else f"= {difference.p_value:.3f}".replace("0.", ".")
+        text += f"<small>{signed(difference.mean, digits)}, p {p_value}</small>"
+    return text
+
+
+def _published_row(results: Results, row: PublishedRow) -> str:
+    cells = (f"{row.scores[name]:.{decimals(name)}f}" if name in row.scores else "" for name in results.metrics)
+    steps = f" ({row.steps} step{'s' if row.steps > 1 else ''})" if row.steps else ""
+    name = f'<th title="{html.escape(row.source)}">{html.escape(row.method)}{steps}</th>'
+    return f"<tr>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}<td></td><td></td></tr>"
+
+
+def _notes(results: Results, published: list[PublishedRow]) -> str:
+    lines = [f"Small: 95 % interval of the mean, percentile bootstrap with {RESAMPLES} resamples."]
+    if results.against:
+        lines.append(
+            f"Below it: mean difference to {results.against} picture by picture, and the two-sided p of a sign-flip "
+            "permutation test."
+        )
+    if published:
+        sources = dict.fromkeys(row.source for row in published)
+        lines.append(f"Published figures: {'; '.join(sources)}.")
+        count = len(results.testset.pairs)
+        if count != published[0].pictures:
+            lines.append(
+                f"Measured here on {count} pictures, published on {published[0].pictures}: not to be compared directly."
+            )
+    lines += [f"{name} is not available: {reason}." for name, reason in results.unavailable.items()]
+    return "".join(f'<p class="soft">{html.escape(line)}</p>' for line in lines)
+
+
+def _protocol(results: Results) -> str:
+    variants = "".join(
+        f"<tr><th>{name}</th><td>{html.escape(METRICS[name].origin)}</td></tr>" for name in results.metrics
+    )
+    facts = {"machine": machine(results.device), "versions": versions()}
+    facts["methods"] = {method.name: method.settings for method in results.methods}
+    details = html.escape(json.dumps(facts, indent=1))
+    more = f"<details><summary>Machine, versions, settings</summary><pre>{details}</pre></details>"
+    return f"<table>{variants}</table>{more}"
+
+
+# ------------------------------------------------------------------------------------------------------------- plots
+
+_LEFT, _WIDTH, _ROW, _TOP = 110, 420, 34, 26
+
+
+def _plot(results: Results, metric: str) -> str:
+    """Strip and box of every method on one axis, as SVG."""
+    rows = [[row[metric] for row in method.evaluation.rows] for method in results.methods]
+    names = [row["image"] for row in results.methods[0].evaluation.rows]
+    low, high = min(map(min, rows)), max(map(max, rows))
+    margin = (high - low) * 0.04 or abs(high) * 0.1 or 1
+    low, high = low - margin, high + margin
+
+    def at(value: float) -> float:
+        return round(_LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - 8), 1)
+
+    bottom = _TOP + _ROW * len(rows)
+    arrow = "higher is better" if METRICS[metric].higher_is_better else "lower is better"
+    marks = [f'<text x="0" y="12"><tspan class="name" font-weight="600">{metric}</tspan>  {arrow}</text>']
+    for tick in _ticks(low, high):
+        marks.append(f'<line class="axis" x1="{at(tick)}" x2="{at(tick)}" y1="{_TOP}" y2="{bottom}"/>')
+        marks.append(f'<text x="{at(tick)}" y="{bottom + 14}" text-anchor="middle">{tick:g}</text>')
+    for i, (method, values) in enumerate(zip(results.methods, rows)):
+        middle = _TOP + _ROW * i + _ROW / 2
+        first, median, third = (at(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
+        label = method.name if len(method.name) <= 18 else f"{method.name[:17]}…"
+        marks.append(f'<text class="name" x="0" y="{middle + 4}">{html.escape(label)}</text>')
+        marks.append(
+            f'<rect class="box" x="{first}" y="{middle - 10}" width="{third - first:.1f}" height="20" rx="3"/>'
+        )
+        marks.append(f'<line class="median" x1="{median}" x2="{median}" y1="{middle - 10}" y2="{middle + 10}"/>')
+        jitter = random.Random(i)  # so that dots of equal figures do not hide each other
+        for name, value in zip(names, values):
+            title = f"{name}: {value:.{decimals(metric)}f}"
+            marks.append(
+                f'<circle cx="{at(value)}" cy="{middle + jitter.uniform(-8, 8):.1f}" r="2.8" '
+                f'data-picture="{html.escape(name)}"><title>{html.escape(title)}</title></circle>'
+            )
+    return f'<svg viewBox="0 0 {_WIDTH} {bottom + 20}">{"".join(marks)}</svg>'
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers (1, 2 or 5 times a power of ten apart) between two values, three to seven of them."""
+    raw = (high - low) / 5
+    power = 10.0 ** np.floor(np.log10(raw))
+    step = next(power * factor for factor in (1, 2, 5, 10) if power * factor >= raw)
+    return [round(i * step, 10) for i in range(int(np.ceil(low / step)), int(np.floor(high / step)) + 1)]
+
+
+# ---------------------------------------------------------------------------------------------------------- pictures
+
+
+def _per_image(results: Results, metric: str) -> bool:
+    return metric in results.methods[0].evaluation.rows[0]
+
+
+def _sort_key(results: Results) -> tuple[list[str], str, int]:
+    """Metrics per picture, the one to sort by at first, and by whose: the last method that is not compared with."""
+    metrics = [name for name in results.metrics if _per_image(results, name)]
+    ours = [i for i, method in enumerate(results.methods) if method.name != results.against]
+    return metrics, "LPIPS" if "LPIPS" in metrics else next(iter(metrics), ""), ours[-1] if ours else 0
+
+
+def _pictures_to_show(results: Results) -> list[str]:
+    _, metric, method = _sort_key(results)
+    rows = results.methods[method].evaluation.rows
+    if len(rows) <= MOST_PICTURES:
+        return [row["image"] for row in rows]
+    ranked = sorted(rows, key=lambda row: row.get(metric, 0))
+    half = MOST_PICTURES // 2
+    return [row["image"] for row in (*ranked[:half], *ranked[-half:])]
+
+
+def _gallery(results: Results, shown: list[str]) -> dict[str, object]:
+    """What the page's script reads: methods, metrics, and per picture its versions as data URIs and their figures."""
+    metrics, sort_metric, sort_method = _sort_key(results)
+    names = [method.name for method in results.methods]
+    rows = [{row["image"]: row for row in method.evaluation.rows} for method in results.methods]
+    pairs = {pair.name: pair for pair in results.testset.pairs}
+    pictures = []
+    for name in shown:
+        reference = pairs[name].reference
+        pictures.append(
+            {
+                "name": name,
+                "lr": _data_uri(pairs[name].restored),
+                "hr": reference and _data_uri(reference),
+                "images": [_data_uri(method.files[name]) for method in results.methods],
+                "scores": [[by_name[name][metric] for metric in metrics] for by_name in rows],
+            }
+        )
+    return {
+        "methods": names,
+        "metrics": [
+            {"name": name, "higher": METRICS[name].higher_is_better, "digits": decimals(name)} for name in metrics
+        ],
+        "against": names.index(results.against) if results.against else None,
+        "sort": {"metric": metrics.index(sort_metric) if metrics else 0, "method": str(sort_method)},
+        "pictures": pictures,
+    }
+
+
+def _data_uri(path: Path) -> str:
+    image = read_photo(path).rgb
+    image.thumbnail((LONGEST_SIDE, LONGEST_SIDE), Image.Resampling.LANCZOS)
+    data = io.BytesIO()
+    image.save(data, "WEBP", quality=_QUALITY)
+    return f"data:image/webp;base64,{base64.b64encode(data.getvalue()).decode()}"

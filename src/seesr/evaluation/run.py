@@ -1,0 +1,293 @@
+"""An evaluation from a test set to figures: restore with every method, score, compare.
+
+    lr/ ─ methods → OUT/METHOD/*.png ─┐
+    hr/ ──────────────────────────────┴ metrics → Results (record.py and report.py write them down)
+
+What was restored or scored before is not done again, as long as picture, method and package are still the same.
+"""
+
+import hashlib
+import json
+import re
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from seesr.errors import SeesrError
+from seesr.evaluation.benchmark import (
+    Difference,
+    Evaluation,
+    Pair,
+    evaluate_folder,
+    pair_images,
+    paired_difference,
+)
+from seesr.evaluation.methods import Case, Method
+from seesr.evaluation.metrics import get_metric
+from seesr.images import read_photo, write_photo
+
+SCALE = 4
+"""Enlargement where there is no reference to tell it: that of all the field's test sets."""
+
+Progress = Callable[[str, int, int], None]
+"""Told what is being done, and how many pictures of how many are through with it."""
+
+
+@dataclass(frozen=True)
+class Testset:
+    """Low-resolution pictures and, unless `has_references` is False, what they should become.
+
+    pairs: `Pair(name, low-resolution file, reference file)`, by name. scale: of width and height.
+    """
+
+    __test__ = False  # for pytest, which takes it for a test
+
+    folder: Path
+    pairs: list[Pair]
+    scale: int
+
+    @property
+    def has_references(self) -> bool:
+        return self.pairs[0].reference is not None
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of one restoration; None where a method cannot tell."""
+
+    seconds: float | None
+    peak_bytes: int | None
+
+
+@dataclass(frozen=True)
+class MethodResult:
+    """What one method made: files and costs by picture's name, and the scores."""
+
+    name: str
+    settings: dict[str, Any]
+    files: dict[str, Path]
+    costs: dict[str, Cost]
+    evaluation: Evaluation
+
+    def mean_cost(self) -> Cost:
+        """Mean seconds, and the largest peak, of the pictures it is known for."""
+        seconds = [cost.seconds for cost in self.costs.values() if cost.seconds is not None]
+        peaks = [cost.peak_bytes for cost in self.costs.values() if cost.peak_bytes is not None]
+        return Cost(sum(seconds) / len(seconds) if seconds else None, max(peaks, default=None))
+
+
+@dataclass(frozen=True)
+class Results:
+    """A finished evaluation.
+
+    differences: metric → method → its paired difference to `against`; empty without one.
+    """
+
+    testset: Testset
+    methods: list[MethodResult]
+    device: str
+    against: str | None
+    differences: dict[str, dict[str, Difference]]
+
+    @property
+    def metrics(self) -> list[str]:
+        """Those that could be computed for every method, in the order asked for."""
+        return [name for name in self.methods[0].evaluation.summary if name not in self.unavailable]
+
+    @property
+    def unavailable(self) -> dict[str, str]:
+        """Metric → why it could not be computed."""
+        return {name: why for method in self.methods for name, why in method.evaluation.unavailable.items()}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Per method and picture: figures, seconds and peak memory in MiB."""
+        return [
+            {"method": method.name}
+            | row
+            | {"seconds": method.costs[row["image"]].seconds, "peak_mib": mebibytes(method.costs[row["image"]])}
+            for method in self.methods
+            for row in method.evaluation.rows
+        ]
+
+
+def mebibytes(cost: Cost) -> float | None:
+    """Peak memory in MiB."""
+    return None if cost.peak_bytes is None else round(cost.peak_bytes / 2**20, 1)
+
+
+# ---------------------------------------------------------------------------------------------------------- test set
+
+
+def read_testset(folder: Path, limit: int | None = None) -> Testset:
+    """The test set in `folder`: subfolders lr/ and hr/, lr/ alone, or just pictures, which are then the lr/.
+
+    Every picture is read once, so that a bad one is found before hours of work, and each reference must be larger than
+    its low-resolution picture by the same whole number.
+
+    Args:
+        limit: the first so many by name.
+
+    Raises:
+        SeesrError: no pictures, a damaged one, one without partner, or sizes that do not fit.
+    """
+    if limit is not None and limit < 1:
+        raise SeesrError(f"--limit cannot be {limit}; it must be 1 or more")
+    low, references = folder / "lr", folder / "hr"
+    if references.is_dir() and not low.is_dir():
+        raise SeesrError(f"{folder}: has hr/ but no lr/ with the pictures to restore; add it")
+    pairs = pair_images(low if low.is_dir() else folder, references if references.is_dir() else None)[:limit]
+    scales = {}
+    for pair in pairs:
+        width, height = read_photo(pair.restored).rgb.size
+        if pair.reference is None:
+            continue
+        size = read_photo(pair.reference).rgb.size
+        scale = size[0] // width
+        if scale < 1 or size != (scale * width, scale * height):
+            raise SeesrError(
+                f"{pair.reference} is {size[0]}x{size[1]}, no whole multiple of the {width}x{height} of {pair.restored}"
+            )
+        scales[pair.reference] = scale
+        if scale != scales[next(iter(scales))]:
+            first = next(iter(scales))
+            raise SeesrError(f"{pair.reference} enlarges {scale} times, {first} {scales[first]} times; separate them")
+    return Testset(folder, pairs, next(iter(scales.values()), SCALE))
+
+
+# -------------------------------------------------------------------------------------------------------------- run
+
+
+def run_evaluation(
+    testset: Testset,
+    methods: Sequence[Method],
+    metrics: Sequence[str],
+    output: Path,
+    *,
+    against: str | None = None,
+    device: str = "cpu",
+    progress: Progress = lambda what, done, total: None,
+) -> Results:
+    """Restore what is missing below `output`, score everything, compare.
+
+    Args:
+        metrics: names out of `METRICS`, in any case.
+        against: the method the others are compared with, by name.
+        device: of the metrics, `cpu` or `cuda`.
+
+    Raises:
+        SeesrError: an unknown metric or `against`; a restoration that fails or has the wrong size; no metric at all
+            that can be computed.
+    """
+    for metric in metrics:
+        get_metric(metric)
+    if against is not None and against not in [method.name for method in methods]:
+        raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
+    restored = [_restore(testset, method, output / folder_name(method.name), progress) for method in methods]
+    results = [
+        MethodResult(
+            method.name,
+            method.settings,
+            files,
+            costs,
+            _score(testset, files, metrics, output, device, partial(progress, f"scoring {method.name}")),
+        )
+        for method, (files, costs) in zip(methods, restored)
+    ]
+    base = next((result.evaluation for result in results if result.name == against), None)
+    differences: dict[str, dict[str, Difference]] = {}
+    if base is not None:
+        per_image = [name for name in base.summary if name in base.rows[0]]
+        differences = {
+            metric: {
+                result.name: paired_difference(result.evaluation, base, metric)
+                for result in results
+                if result.evaluation is not base
+            }
+            for metric in per_image
+        }
+    found = Results(testset, results, device, against, differences)
+    if not found.metrics:
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in found.unavailable.items())
+        raise SeesrError(f"none of the metrics can be computed ({reasons}); the pictures are in {output}")
+    return found
+
+
+def folder_name(method: str) -> str:
+    """Name of the folder for a method's pictures: its own where that can be one, else shortened, with a hash."""
+    plain = re.sub(r"[^\w.=,+-]+", "-", method)[-60:].strip("-.")
+    return plain if plain == method else f"{plain}-{hashlib.sha256(method.encode()).hexdigest()[:6]}"
+
+
+def _restore(
+    testset: Testset, method: Method, folder: Path, progress: Progress
+) -> tuple[dict[str, Path], dict[str, Cost]]:
+    """Files and costs by picture's name; a line of `restored.jsonl` says that a file is whole and what it came from."""
+    log = folder / "restored.jsonl"
+    done = _read_log(log)
+    files, costs = {}, {}
+    for count, pair in enumerate(testset.pairs):
+        progress(f"restoring with {method.name}", count, len(testset.pairs))
+        target = folder / f"{pair.name}.png"
+        source = hashlib.sha256(pair.restored.read_bytes())
+        source.update(f"{method.identity} {testset.scale}".encode())
+        entry = done.get(pair.name)
+        if entry is None or entry["source"] != source.hexdigest() or not target.is_file():
+            image = read_photo(pair.restored).rgb
+            result = method.restore([Case(pair.restored, image)], testset.scale)[0]
+            expected = (image.width * testset.scale, image.height * testset.scale)
+            if result.image.size != expected:
+                sizes = [f"{width}x{height}" for width, height in (result.image.size, expected)]
+                raise SeesrError(f"{method.name} made {sizes[0]} of {pair.restored}; it should be {sizes[1]}")
+            write_photo(result.image, target)
+            entry = {"image": pair.name, "source": source.hexdigest()}
+            entry |= {"seconds": result.seconds, "peak_bytes": result.peak_bytes}
+            with log.open("a") as file:
+                file.write("\n" + json.dumps(entry))  # a new line first: the last one may be cut short
+        files[pair.name] = target
+        costs[pair.name] = Cost(entry["seconds"], entry["peak_bytes"])
+    progress(f"restoring with {method.name}", len(testset.pairs), len(testset.pairs))
+    return files, costs
+
+
+def _read_log(log: Path) -> dict[str, dict[str, Any]]:
+    entries = {}
+    for line in log.read_text().splitlines() if log.is_file() else ():
+        try:
+            entry = json.loads(line)
+        except json.JSONDecodeError:
+            continue  # blank, or cut short when an earlier run was killed
+        entries[entry["image"]] = entry
+    return entries
+
+
+def _score(
+    testset: Testset,
+    files: dict[str, Path],
+    metrics: Sequence[str],
+    output: Path,
+    device: str,
+    progress: Callable[[int, int], None],
+) -> Evaluation:
+    """Scores of these files and no others of their folders: metrics of whole sets are given folders of links."""
+    with tempfile.TemporaryDirectory() as name:
+        stage = Path(name)
+        references = {pair.name: pair.reference for pair in testset.pairs if pair.reference is not None}
+        places = {}
+        for side, targets in (("restored", files), ("reference", references)):
+            (stage / side).mkdir()
+            for image, target in targets.items():
+                (stage / side / f"{image}{target.suffix}").symlink_to(target.resolve())
+                places[str(stage / side)] = str(target.parent)
+        reference = stage / "reference" if testset.has_references else None
+        try:
+            return evaluate_folder(
+                stage / "restored", reference, metrics, device=device, cache=output / "scores.jsonl", progress=progress
+            )
+        except SeesrError as error:
+            text = str(error)
+            for link, place in places.items():
+                text = text.replace(link, place)
+            raise SeesrError(text) from None
