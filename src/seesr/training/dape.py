@@ -23,7 +23,7 @@ from seesr.models.dape import add_lora, lora_layers, plain_ram
 from seesr.models.tagger import Tagger, TaggerOutput
 from seesr.training import loop
 from seesr.training.config import load_config
-from seesr.training.data import SCALE, Crops, DegradationMix, Pairs, Photo, load_photos
+from seesr.training.data import SCALE, Crops, DegradationMix, Pairs, Photo, enlarge, load_photos
 
 VALIDATION_SEED = 1234
 
@@ -82,7 +82,7 @@ class DapeStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         teacher = self._teach(batch["target"])
-        student = self.modules["tagger"](self.tagger.preprocess(batch["enlarged"]))
+        student = self.modules["tagger"](self.tagger.preprocess(enlarge(batch["lr"])))
         terms = distance(student, teacher)
         if self.config.loss == "both":
             loss = terms["representation"] + self.config.logits_weight * terms["logits"]
@@ -105,7 +105,8 @@ class DapeStage(loop.Stage):
         values: dict[str, list[float]] = {}
         for number in range(count):
             sample = self.validation[number]
-            enlarged, target = (sample[name][None].to(self.tagger.device) for name in ("enlarged", "target"))
+            lr, target = (sample[name][None].to(self.tagger.device) for name in ("lr", "target"))
+            enlarged = enlarge(lr)
             teacher = self._teach(target)
             least = distance(teacher, teacher)["logits"]  # the entropy of the teacher's probabilities
             students = {"": self.tagger(self.tagger.preprocess(enlarged)), "ram_": self._teach(enlarged)}

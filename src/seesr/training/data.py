@@ -137,7 +137,7 @@ class DegradationMix:
 class Pairs(Dataset[dict[str, Tensor]]):
     """Crops degraded where they are loaded, so that worker processes share the work.
 
-    Sample number -> `enlarged` and `target`, both (3, crop, crop) in [0, 1], and the `seed` of the sample.
+    Sample number -> `lr` (3, crop/4, crop/4), `target` (3, crop, crop), both in [0, 1], and the `seed` of the sample.
     """
 
     def __init__(self, crops: Crops, degrade: DegradationMix):
@@ -151,7 +151,7 @@ class Pairs(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int) -> dict[str, Tensor]:
         sample = self.crops[index]
         lr, target = self.degrade(sample["hr"][None].float() / 255, sample["seed"][None])
-        return {"enlarged": enlarge(lr)[0], "target": target[0], "seed": sample["seed"]}
+        return {"lr": lr[0], "target": target[0], "seed": sample["seed"]}
 
 
 def enlarge(lr: Tensor) -> Tensor:
