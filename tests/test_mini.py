@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from conftest import DATA, ROOT, Outcome
-from seesr import SeeSRPipeline, SeesrError
+from seesr import SeesrError, SeeSRPipeline
 
 EXAMPLE = ROOT / "examples" / "cat.jpg"
 CROP = (40, 20, 72, 52)  # an eye and fur around it
