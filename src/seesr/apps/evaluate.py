@@ -87,7 +87,7 @@ def _summary(results: "Results") -> "Table":
     table.add_column("metric")
     table.add_column("method", overflow="fold")
     for title in ("mean", "95 % interval", *([f"over {results.against}", "p"] if results.against else [])):
-        table.add_column(title, justify="right")
+        table.add_column(title, justify="right", no_wrap=True)
     for name in results.metrics:
         metric, digits = METRICS[name], decimals(name)
         means = [method.evaluation.summary[name] for method in results.methods]

@@ -49,7 +49,8 @@ def write_report(results: Results, path: Path) -> None:
         f'<div class="card">{_plot(results, metric)}</div>' for metric in results.metrics if _per_image(results, metric)
     )
     parts["protocol"] = _protocol(results)
-    parts["data"] = json.dumps(_gallery(results, shown), allow_nan=False).replace("</", "<\\/")
+    data = json.dumps(_gallery(results, shown), allow_nan=False)
+    parts["data"] = data.replace("<", "\\u003c")  # no name of a picture can then end or open an element
     page = (files("seesr.evaluation") / "report.html").read_text(encoding="utf-8")
     for name, text in parts.items():
         page = page.replace("{{" + name + "}}", text, 2 if name == "title" else 1)

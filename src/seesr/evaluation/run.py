@@ -1,7 +1,7 @@
 """An evaluation from a test set to figures: restore with every method, score, compare.
 
-    lr/ ─ methods → OUT/METHOD/*.png ─┐
-    hr/ ──────────────────────────────┴ metrics → Results (record.py and report.py write them down)
+    lr/ ─ methods → OUT/restored/METHOD/*.png ─┐
+    hr/ ───────────────────────────────────────┴ metrics → Results (record.py and report.py write them down)
 
 What was restored or scored before is not done again, as long as picture, method and package are still the same.
 """
@@ -185,7 +185,9 @@ def run_evaluation(
         get_metric(metric)
     if against is not None and against not in [method.name for method in methods]:
         raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
-    restored = [_restore(testset, method, output / folder_name(method.name), progress) for method in methods]
+    restored = [
+        _restore(testset, method, output / "restored" / folder_name(method.name), progress) for method in methods
+    ]
     results = [
         MethodResult(
             method.name,

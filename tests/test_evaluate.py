@@ -1,0 +1,209 @@
+"""`seesr evaluate`: figures by value, restorations done once, one page that holds all, errors that name the file."""
+
+import base64
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from seesr.errors import SeesrError
+from seesr.evaluation import methods
+from seesr.evaluation.fullreference import psnr
+from seesr.evaluation.methods import Bicubic, Case, Restored, make_method, parse_settings
+from seesr.evaluation.published import published_for
+from seesr.evaluation.run import folder_name, read_testset, run_evaluation
+from seesr.images import read_photo, to_tensor
+
+CPU = torch.device("cpu")
+COPY = f'{sys.executable} -c "import sys, PIL.Image as I; I.open(sys.argv[1]).resize((32, 32)).save(sys.argv[2])"'
+
+
+@pytest.fixture
+def testset(tmp_path: Path) -> Path:
+    """Three random 8x8 pictures and their 32x32 references."""
+    rng = np.random.default_rng(0)
+    for name in ("a", "b", "c"):
+        for side, size in (("lr", 8), ("hr", 32)):
+            (tmp_path / "set" / side).mkdir(parents=True, exist_ok=True)
+            pixels = rng.integers(0, 256, (size, size, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "set" / side / f"{name}.png")
+    return tmp_path / "set"
+
+
+class Counting(Bicubic):
+    """Bicubic that keeps the names it was asked for."""
+
+    def __init__(self, identity: str = "1") -> None:
+        self.identity = identity
+        self.asked: list[str] = []
+
+    def restore(self, cases: Sequence[Case], scale: int) -> list[Restored]:
+        self.asked += [case.path.stem for case in cases]
+        return super().restore(cases, scale)
+
+
+def test_command_measures_compares_and_reports(
+    testset: Path, tmp_path: Path, seesr: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "160")
+    for picture in (testset / "lr" / "a.png", testset / "hr" / "a.png"):
+        picture.rename(picture.with_name("<!--<script>.png"))
+    theirs, out = tmp_path / "theirs", tmp_path / "out"
+    theirs.mkdir()
+    for picture in (testset / "hr").iterdir():  # nearly the references; equal ones would have an infinite PSNR
+        Image.fromarray(np.asarray(Image.open(picture)) // 2).save(theirs / picture.name)
+    folder = f"folder:{theirs}"
+    options = ["--method", "bicubic", "--method", folder, "--method", f"command:{COPY} {{input}} {{output}}"]
+    outcome = seesr(
+        "evaluate", "--testset", testset, "-o", out, "--metrics", "psnr,SSIM", "--against", "bicubic", *options
+    )
+    assert outcome.code == 0, outcome.err
+    assert "over bicubic" in outcome.out
+
+    with (out / "scores.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows[::3]] == options[1::2]
+    expected = psnr(
+        to_tensor(read_photo(testset / "lr" / "b.png").rgb.resize((32, 32), Image.Resampling.BICUBIC)),
+        to_tensor(read_photo(testset / "hr" / "b.png").rgb),
+    )
+    assert float(next(row["PSNR"] for row in rows if row["image"] == "b")) == pytest.approx(float(expected))
+    assert [float(row["PSNR"]) for row in rows[6:]] == pytest.approx([float(row["PSNR"]) for row in rows[:3]])
+    assert all(float(row["seconds"]) > 0 and float(row["peak_mib"]) > 1 for row in (*rows[:3], *rows[6:]))
+    assert rows[3]["seconds"] == ""
+
+    record = json.loads((out / "evaluation.json").read_text())
+    means = {name: method["summary"]["PSNR"]["mean"] for name, method in record["methods"].items()}
+    assert record["differences"]["PSNR"][folder]["mean"] == pytest.approx(means[folder] - means["bicubic"])
+    assert record["testset"] | {"folder": ""} == {"folder": "", "pictures": 3, "references": True, "scale": 4}
+
+    page = (out / "report.html").read_text()
+    assert "{{" not in page
+    assert not re.search(r"(src|href)=|https?://", page)  # nothing is fetched
+    data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])  # type: ignore[index]
+    assert {picture["name"] for picture in data["pictures"]} == {"<!--<script>", "b", "c"}
+    scores = {row["image"]: float(row["SSIM"]) for row in rows[:3]}
+    for picture in data["pictures"]:
+        assert picture["scores"][0][1] == scores[picture["name"]]
+        image = Image.open(io.BytesIO(base64.b64decode(picture["images"][1].partition(",")[2])))
+        assert image.size == (32, 32)
+
+
+def test_only_what_is_missing_or_changed_is_restored(testset: Path, tmp_path: Path) -> None:
+    def run(method: Counting, limit: int | None = None) -> list[str]:
+        results = run_evaluation(read_testset(testset, limit), [method], ["PSNR"], tmp_path / "out")
+        assert len(results.rows()) == (limit or 3)
+        return method.asked
+
+    assert run(Counting(), limit=2) == ["a", "b"]
+    assert run(Counting()) == ["c"]
+    assert run(Counting(), limit=1) == []  # the others, still in the folder, are not scored
+
+    folder = tmp_path / "out" / "restored" / "bicubic"
+    (folder / "b.png").unlink()
+    log = folder / "restored.jsonl"
+    log.write_text(log.read_text()[:-20])  # as if killed after the picture of c, while writing down that it is whole
+    assert run(Counting()) == ["b", "c"]
+    Image.new("RGB", (8, 8), "red").save(testset / "lr" / "a.png")
+    assert run(Counting()) == ["a"]
+    assert run(Counting("2")) == ["a", "b", "c"]
+
+
+def test_without_references_says_what_it_cannot_measure(testset: Path, tmp_path: Path) -> None:
+    with pytest.raises(SeesrError, match=r"none of the metrics can be computed .*PSNR: needs reference"):
+        run_evaluation(read_testset(testset / "lr"), [Bicubic()], ["PSNR"], tmp_path / "out")
+    assert len(list((tmp_path / "out" / "restored" / "bicubic").glob("*.png"))) == 3
+
+
+def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch, testset: Path) -> None:
+    calls: list[dict[str, Any]] = []
+
+    class Pipeline:
+        def profile(self, name: str | None) -> None: ...
+
+        def __call__(self, image: Image.Image, **settings: Any) -> SimpleNamespace:
+            calls.append(settings)
+            return SimpleNamespace(images=[image])
+
+    monkeypatch.setattr(methods, "_load", lambda *arguments: Pipeline())
+    method = make_method("mini:paper,start=noise,tags=,guidance_scale=3,exclude_tags=a cat+tree", CPU)
+    image = Image.new("RGB", (8, 8))
+    assert method.restore([Case(Path("x.png"), image)], 4)[0].image is image
+    settings = {"profile": "paper", "start_point": "noise", "tags": [], "guidance_scale": 3.0, "seed": 0}
+    assert calls == [settings | {"exclude_tags": ["a cat", "tree"], "scale": 4}]
+    assert method.settings == settings | {"exclude_tags": ["a cat", "tree"]}
+    assert method.identity != make_method("mini:paper", CPU).identity
+
+
+def test_names_that_are_no_methods(tmp_path: Path) -> None:
+    for name, match in {
+        "bicubik": "no method 'bicubik'",
+        "mini:colour=red": "no setting 'colour'",
+        "mini:steps=many": "num_inference_steps cannot be 'many'",
+        f"folder:{tmp_path / 'nowhere'}": "nowhere is no folder",
+        "command:cp {input}": r"no \{output\}",
+        'command:"cp {input} {output}': "check its quotes",
+    }.items():
+        with pytest.raises(SeesrError, match=match):
+            make_method(name, CPU)
+    assert parse_settings("") == {}
+    names = {
+        folder_name(name) for name in ("mini", "mini:a", "mini-a", "folder:/x/y", "folder:/x-y", "../..", "a" * 300)
+    }
+    assert len(names) == 7
+    assert all(re.fullmatch(r"[\w.=,+-]{1,70}", name) and ".." not in name for name in names)
+
+
+def test_errors_name_the_file(testset: Path, tmp_path: Path) -> None:
+    def fails(match: str, name: str = "bicubic", metrics: Sequence[str] = ("PSNR",), **options: Any) -> None:
+        with pytest.raises(SeesrError, match=match):
+            run_evaluation(read_testset(testset), [make_method(name, CPU)], metrics, tmp_path / "out", **options)
+
+    fails("no metric 'psrn'", metrics=["psrn"])
+    fails("--against mini: is none of the methods", against="mini")
+    fails(r"made 8x8 of .*a\.png; it should be 32x32", f"folder:{testset / 'lr'}")
+    fails(r"ended with 3 for .*a\.png \(no luck\)", "command:sh -c 'echo no luck; exit 3' {input} {output}")
+    fails(r"wrote no \{output\} for .*a\.png", "command:true {input} {output}")
+    fails("no-such-program cannot be run", "command:no-such-program {input} {output}")
+
+    Image.new("RGB", (30, 32)).save(testset / "hr" / "b.png")
+    fails(r"hr/b\.png is 30x32, no whole multiple of the 8x8 of .*lr/b\.png")
+    Image.new("RGB", (16, 16)).save(testset / "hr" / "b.png")
+    fails(r"hr/b\.png enlarges 2 times, .*hr/a\.png 4 times")
+    (testset / "hr" / "b.png").write_bytes(b"")
+    fails(r"hr/b\.png: the file is empty")
+    (testset / "hr" / "b.png").unlink()
+    fails(r"lr/b\.png: no picture of that name in .*hr")
+    for picture in (testset / "lr").iterdir():
+        picture.unlink()
+    fails("lr: no pictures in this folder")
+
+
+def test_published_figures_go_with_the_test_sets_name() -> None:
+    rows = {name: published_for(Path(name)) for name in ("realsr", "StableSR/DrealSRVal_crop128", "DIV2K_V2_val")}
+    found = {row.testset: row for rows_of_set in rows.values() for row in rows_of_set if row.method == "SeeSR"}
+    assert {name: row.scores["LPIPS"] for name, row in found.items()} == {
+        "RealSR": 0.3009,
+        "DRealSR": 0.3189,
+        "DIV2K-Val": 0.3194,
+    }
+    assert found["DRealSR"].steps == 50
+    assert found["DRealSR"].pictures == 93
+    assert all(row.source and len(row.scores) == 9 for rows_of_set in rows.values() for row in rows_of_set)
+    assert published_for(Path("RealSRSet")) == published_for(Path("photos")) == []
+
+
+def test_the_command_starts_without_torch() -> None:
+    code = "import sys, seesr.apps.cli; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
