@@ -169,13 +169,21 @@ def parse_settings(text: str) -> dict[str, Any]:
 class Model:
     """A SeeSR model, loaded at the first picture.
 
-    model: as `SeeSRPipeline.from_pretrained` takes it. settings: arguments of the pipeline's call.
+    model: as `SeeSRPipeline.from_pretrained` takes it. arguments: of the pipeline's call.
     """
 
     name: str
     model: str
-    settings: dict[str, Any]
+    arguments: dict[str, Any]
     device: torch.device
+
+    @cached_property
+    def dtype(self) -> torch.dtype:
+        return choose_dtype("auto", self.device, exact=self.arguments.get("profile") == "paper")
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        return {"model": self.model, "dtype": str(self.dtype).removeprefix("torch.")} | self.arguments
 
     @cached_property
     def identity(self) -> str:
@@ -184,12 +192,11 @@ class Model:
         return f"{seesr.__version__} {self.device.type} {sorted(self.settings.items())} {weights}"
 
     def restore(self, cases: Sequence[Case], scale: int) -> list[Restored]:
-        profile = self.settings.get("profile")
-        pipeline = _load(self.model, self.device, choose_dtype("auto", self.device, exact=profile == "paper"))
-        pipeline.profile(profile)  # tells of an unknown one before any work
+        pipeline = _load(self.model, self.device, self.dtype)
+        pipeline.profile(self.arguments.get("profile"))  # tells of an unknown one before any work
 
         def enlarge(image: Image.Image) -> Image.Image:
-            return pipeline(image, scale=scale, **self.settings).images[0]
+            return pipeline(image, scale=scale, **self.arguments).images[0]
 
         return [_measured(enlarge, case.image, self.device) for case in cases]
 
@@ -301,7 +308,10 @@ class Command:
 
 
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int | None]:
-    """Exit code and peak resident bytes of a program, where the system tells."""
+    """Exit code and peak resident bytes of a program and those it ran; None where the system does not tell.
+
+    A program starts as a copy of this process, and Linux counts that in; so a peak below our own is not known.
+    """
     if not hasattr(os, "wait4"):
         return process.wait(), None
     try:
@@ -311,7 +321,8 @@ def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int | None]:
         process.wait()
         raise
     process.returncode = os.waitstatus_to_exitcode(status)
-    return process.returncode, usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
+    peak = usage.ru_maxrss * (1 if os.uname().sysname == "Darwin" else 1024)
+    return process.returncode, peak if peak > (_peak_resident() or 0) else None
 
 
 # --------------------------------------------------------------------------------------------------------- measuring
