@@ -118,6 +118,8 @@ def test_only_what_is_missing_or_changed_is_restored(testset: Path, tmp_path: Pa
     Image.new("RGB", (8, 8), "red").save(testset / "lr" / "a.png")
     assert run(Counting()) == ["a"]
     assert run(Counting("2")) == ["a", "b", "c"]
+    Image.new("RGB", (32, 32)).save(folder / "b.png")  # by another hand
+    assert run(Counting("2")) == ["b"]
 
 
 def test_without_references_says_what_it_cannot_measure(testset: Path, tmp_path: Path) -> None:
@@ -145,6 +147,10 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch, testset: P
     assert method.settings.items() > settings.items()
     assert method.settings["dtype"] == "float32"
     assert method.identity != make_method("mini:paper", CPU).identity
+
+    monkeypatch.undo()
+    with pytest.raises(SeesrError, match=r"x\.png: mini:fidelity=7 failed: fidelity cannot be 7\.0"):
+        make_method("mini:fidelity=7", CPU).restore([Case(Path("x.png"), image)], 4)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")

@@ -22,7 +22,7 @@ def evaluate(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, figures and report.")],
-    metrics: Annotated[str | None, typer.Option(help="a,b,…  [default: all]")] = None,
+    metrics: Annotated[str | None, typer.Option(help="a,b,… instead of all.")] = None,
     against: Annotated[str | None, typer.Option(metavar="NAME", help="The method to compare the others with.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",

@@ -198,7 +198,13 @@ class Model:
         def enlarge(image: Image.Image) -> Image.Image:
             return pipeline(image, scale=scale, **self.arguments).images[0]
 
-        return [_measured(enlarge, case.image, self.device) for case in cases]
+        results = []
+        for case in cases:
+            try:
+                results.append(_measured(enlarge, case.image, self.device))
+            except (SeesrError, RuntimeError) as error:  # torch's own, where memory runs out
+                raise SeesrError(f"{case.path}: {self.name} failed: {error}") from error
+        return results
 
 
 @lru_cache(maxsize=1)

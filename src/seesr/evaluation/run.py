@@ -226,7 +226,7 @@ def folder_name(method: str) -> str:
 def _restore(
     testset: Testset, method: Method, folder: Path, progress: Progress
 ) -> tuple[dict[str, Path], dict[str, Cost]]:
-    """Files and costs by picture's name; a line of `restored.jsonl` says that a file is whole and what it came from."""
+    """Files and costs by picture's name; a line of `restored.jsonl` says what a file came from, under its hash."""
     log = folder / "restored.jsonl"
     done = _read_log(log)
     files, costs = {}, {}
@@ -236,7 +236,7 @@ def _restore(
         source = hashlib.sha256(pair.restored.read_bytes())
         source.update(f"{method.identity} {testset.scale}".encode())
         entry = done.get(pair.name)
-        if entry is None or entry["source"] != source.hexdigest() or not target.is_file():
+        if entry is None or (entry["source"], entry["file"]) != (source.hexdigest(), _hash_of(target)):
             image = read_photo(pair.restored).rgb
             result = method.restore([Case(pair.restored, image)], testset.scale)[0]
             expected = (image.width * testset.scale, image.height * testset.scale)
@@ -244,7 +244,7 @@ def _restore(
                 sizes = [f"{width}x{height}" for width, height in (result.image.size, expected)]
                 raise SeesrError(f"{method.name} made {sizes[0]} of {pair.restored}; it should be {sizes[1]}")
             write_photo(result.image, target)
-            entry = {"image": pair.name, "source": source.hexdigest()}
+            entry = {"image": pair.name, "source": source.hexdigest(), "file": _hash_of(target)}
             entry |= {"seconds": result.seconds, "peak_bytes": result.peak_bytes}
             with log.open("a") as file:
                 file.write("\n" + json.dumps(entry))  # a new line first: the last one may be cut short
@@ -252,6 +252,10 @@ def _restore(
         costs[pair.name] = Cost(entry["seconds"], entry["peak_bytes"])
     progress(f"restoring with {method.name}", len(testset.pairs), len(testset.pairs))
     return files, costs
+
+
+def _hash_of(file: Path) -> str | None:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.is_file() else None
 
 
 def _read_log(log: Path) -> dict[str, dict[str, Any]]:
