@@ -9,20 +9,22 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from accelerate import init_empty_weights
 from diffusers import UNet2DConditionModel
 from PIL import Image
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from conftest import Outcome, Reference
+from conftest import DATA, Outcome, Reference
 from seesr import SeeSRPipeline
 from seesr.checkpoints.files import find_weights, read_state_dict
 from seesr.errors import SeesrError
 from seesr.models.dape import plain_ram
-from seesr.models.semantic_attention import image_attention_parameters
+from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, image_attention_parameters
 from seesr.models.tagger import Tagger
 from seesr.training import dape, loop
 from seesr.training import seesr as stage2
+from seesr.training.data import Crops, DegradationMix, Pairs, load_photos
 
 
 @pytest.fixture
@@ -77,6 +79,14 @@ def dape_config(tmp_path: Path, photos: Path, ram: Path) -> Callable[..., Path]:
         return file
 
     return write
+
+
+def test_pairs_do_not_depend_on_the_precision_of_the_networks(photos: Path) -> None:
+    pairs = Pairs(Crops(load_photos([str(photos)], 64), 64, seed=0), DegradationMix({"seesr": 1.0}))
+    plain = pairs[1]
+    with torch.autocast("cpu", torch.bfloat16):
+        mixed = pairs[1]
+    assert all(torch.equal(mixed[name], value) for name, value in plain.items())
 
 
 def tensors(folder: Path) -> dict[str, Tensor]:
@@ -183,7 +193,7 @@ class OneSampleStage(stage2.SeesrStage):
         return terms
 
 
-@pytest.mark.parametrize(("train_unet", "steps", "factor"), [("rca", 25, 0.6), ("all", 8, 0.3)])
+@pytest.mark.parametrize(("train_unet", "steps", "factor"), [("rca", 16, 0.6), ("all", 8, 0.3)])
 def test_seesr_learns_a_sample_and_trains_only_what_it_should(
     seesr_config: Callable[..., stage2.SeesrConfig],
     base: Path,
@@ -230,6 +240,19 @@ def test_seesr_starts_as_the_base_model(seesr_config: Callable[..., stage2.Seesr
     assert all(torch.equal(copied[name], tensor) for name, tensor in encoder.items())
     image = image_attention_parameters(unet)
     assert all(bool(p.any()) == (".proj_out." not in n) for n, p in image.items() if n.endswith("weight"))
+
+
+def test_the_copy_of_the_published_unet_is_the_published_controlnet() -> None:
+    """In config and in every name and shape, at full size."""
+    configs = {n: json.loads((DATA / "manifests" / f"{n}_config.json").read_text()) for n in ("unet", "controlnet")}
+    with init_empty_weights():
+        unet = SemanticUNet.from_config(configs["unet"] | {"image_embed_dim": 512})
+        copy = stage2.controlnet_of(unet)
+        published = SemanticControlNet.from_config(configs["controlnet"] | {"image_embed_dim": 512})
+    assert {n: t.shape for n, t in copy.state_dict().items()} == {n: t.shape for n, t in published.state_dict().items()}
+    assert {k: v for k, v in copy.config.items() if k[0] != "_"} == {
+        k: v for k, v in published.config.items() if k[0] != "_"
+    }
 
 
 @pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])

@@ -127,9 +127,10 @@ class DegradationMix:
     def __call__(self, hr: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 3, H, W) in [0, 1] and (B,) seeds -> LR (B, 3, H/4, W/4) and target (B, 3, H, W), both in [0, 1]."""
         pairs = []
-        for image, seed in zip(hr.split(1), seeds.cpu().split(1)):
-            chosen = np.random.default_rng((2, int(seed))).choice(len(self.shares), p=self.shares)
-            pairs.append(self.degradations[chosen](image, seed))
+        with torch.autocast(hr.device.type, enabled=False):  # pixels are made in full precision, whatever the networks'
+            for image, seed in zip(hr.split(1), seeds.cpu().split(1)):
+                chosen = np.random.default_rng((2, int(seed))).choice(len(self.shares), p=self.shares)
+                pairs.append(self.degradations[chosen](image, seed))
         lr, target = zip(*pairs)
         return torch.cat(lr), torch.cat(target)
 

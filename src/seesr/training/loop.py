@@ -125,11 +125,12 @@ def learning_rate_factor(config: LoopConfig, step: int) -> float:
 
 
 class WeightAverage:
-    """Exponential moving average of the parameters of some modules; its decay grows from .1 to the one given."""
+    """Exponential moving average of the trained parameters of some modules; its decay grows from .1 to the one given."""
 
     def __init__(self, modules: dict[str, nn.Module], decay: float):
         self.decay = decay
-        self.parameters = {f"{name}/{key}": p for name, m in modules.items() for key, p in m.named_parameters()}
+        named = {f"{name}/{key}": p for name, m in modules.items() for key, p in m.named_parameters()}
+        self.parameters = {name: p for name, p in named.items() if p.requires_grad}
         self.shadow = {name: p.detach().float().clone() for name, p in self.parameters.items()}
 
     @torch.no_grad()
