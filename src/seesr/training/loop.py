@@ -125,7 +125,7 @@ def learning_rate_factor(config: LoopConfig, step: int) -> float:
 
 
 class WeightAverage:
-    """Exponential moving average of the trained parameters of some modules; its decay grows from .1 to the one given."""
+    """Exponential moving average of the trained parameters of modules; its decay grows from .1 to the one given."""
 
     def __init__(self, modules: dict[str, nn.Module], decay: float):
         self.decay = decay
