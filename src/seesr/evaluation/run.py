@@ -236,7 +236,7 @@ def _restore(
         source = hashlib.sha256(pair.restored.read_bytes())
         source.update(f"{method.identity} {testset.scale}".encode())
         entry = done.get(pair.name)
-        if entry is None or (entry["source"], entry["file"]) != (source.hexdigest(), _hash_of(target)):
+        if entry is None or (entry.get("source"), entry.get("file")) != (source.hexdigest(), _hash_of(target)):
             image = read_photo(pair.restored).rgb
             result = method.restore([Case(pair.restored, image)], testset.scale)[0]
             expected = (image.width * testset.scale, image.height * testset.scale)
