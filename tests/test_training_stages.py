@@ -222,9 +222,15 @@ def test_seesr_learns_a_sample_and_trains_only_what_it_should(
         assert all(torch.equal(frozen[name], tensor.float()) for name, tensor in tensors(source).items())
 
 
-def test_seesr_starts_as_the_base_model(seesr_config: Callable[..., stage2.SeesrConfig], base: Path) -> None:
-    """RCA adds nothing to the UNet whatever it is shown, and the ControlNet is its encoder with a silent output."""
-    pipeline = stage2.load_pipeline(seesr_config())
+@pytest.mark.parametrize("start", ["base", "model"])
+def test_seesr_starts_as_the_base_model(
+    seesr_config: Callable[..., stage2.SeesrConfig], base: Path, tmp_path: Path, start: str
+) -> None:
+    """RCA adds nothing to the UNet whatever it is shown, and the ControlNet is its encoder with a silent output.
+
+    So too from the folder of a SeeSR, whose trained RCA and ControlNet are then left behind.
+    """
+    pipeline = stage2.load_pipeline(seesr_config(model=str(tmp_path / start)))
     unet, controlnet = pipeline.unet, pipeline.controlnet
     noisy, text, t = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 32), torch.tensor([3, 900])
     seen = {"image_embeds": torch.randn(2, 5, 512)}
