@@ -292,7 +292,9 @@ def _check(pipeline: SeeSRPipeline, folder: Path) -> None:
         (pipeline.tagger.config.image_embed_dim, unet.image_embed_dim, "tagger"),
     ):
         if ours != theirs:
-            raise SeesrError(f"{folder}: its {what} has width {ours}, the UNet expects {theirs}; they are of different models")
+            raise SeesrError(
+                f"{folder}: its {what} has width {ours}, the UNet expects {theirs}; they are of different models"
+            )
     if scheduler.prediction_type not in ("epsilon", "v_prediction"):
         raise SeesrError(f"{folder}: the scheduler's prediction_type is {scheduler.prediction_type}; use epsilon or v")
 
