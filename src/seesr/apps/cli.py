@@ -207,14 +207,18 @@ def degrade(
 
 @app.command()
 def train(
-    stage: Annotated[str, typer.Argument(help="enlarger", show_default=False)],
+    stage: Annotated[str, typer.Argument(help="dape, seesr or enlarger.", show_default=False)],
     config: Annotated[Path, typer.Option(help="YAML file; see configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)] = None,
 ) -> None:
     """Train one stage; it goes on from its last state."""
+    import logging
     from importlib import import_module
 
-    stages = ("enlarger",)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    logging.getLogger("accelerate").setLevel(logging.WARNING)
+
+    stages = ("dape", "enlarger", "seesr")
     if stage not in stages:
         raise SeesrError(f"no training stage {stage!r}; there are {', '.join(stages)}")
     import_module(f"seesr.training.{stage}").train(config, overrides or [])

@@ -18,13 +18,13 @@ def resolve(name: str) -> str:
     Raises:
         SeesrError: no such model, or a folder that holds none.
     """
+    if name in EMBEDDED:  # before a folder of that name, which is asked for as ./mini
+        return str(files("seesr") / "assets" / name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
             raise SeesrError(f"{name}: not a model folder (it has no model_index.json); {_CONVERT}")
         return str(folder)
-    if name in EMBEDDED:
-        return str(files("seesr") / "assets" / name)
     if name in ("sd2", "sd2-turbo"):
         raise SeesrError(f"{name} is not part of the package (its weights are gigabytes): {_CONVERT}")
     if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not folder.parent.is_dir():

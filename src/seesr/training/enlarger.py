@@ -4,8 +4,6 @@ Starts from a folder with a trained `Enlarger` (the embedded one begins as Real-
 afresh by a mixture of presets, so that the network sees the blur of cameras and old phones besides JPEG and noise.
 """
 
-import json
-import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -178,11 +176,3 @@ def evaluate(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str
     config = load_config(EnlargerConfig, Path(config_path), overrides)
     metrics, _ = EnlargerStage(replace(config, photos=config.validation_photos)).validate(final=True)
     return metrics
-
-
-if __name__ == "__main__":
-    import sys
-
-    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    logging.getLogger("accelerate").setLevel(logging.WARNING)
-    print(json.dumps(train(sys.argv[1], sys.argv[2:])))
