@@ -155,6 +155,15 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch, testset: P
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
 def test_peak_memory_is_that_of_the_work(testset: Path) -> None:
+    """In a process of its own: what other tests left in this one's memory would hide the difference."""
+    check = f"from pathlib import Path; import test_evaluate as t; t.check_peak_memory(Path({str(testset)!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", check], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def check_peak_memory(testset: Path) -> None:
     case = Case(testset / "lr" / "a.png", read_photo(testset / "lr" / "a.png").rgb)
     small = Bicubic().restore([case], 4)[0].peak_bytes
     large = Bicubic().restore([case], 1024)[0].peak_bytes  # 8192 x 8192 pixels, of 4 bytes in Pillow's memory
