@@ -31,7 +31,9 @@ def test_sampling_trace(reference: Reference) -> None:
     for latents, wanted in zip(trace, expected, strict=True):
         assert (latents - wanted).abs().max() <= 1e-4 * wanted.abs().max()
     picture = np.asarray(Image.open(reference.files / "expected" / "output.png"), dtype=int)
-    assert np.abs(np.asarray(result.images[0], dtype=int) - picture).mean() < 0.01
+    difference = np.abs(np.asarray(result.images[0], dtype=int) - picture)
+    assert difference.mean() < 0.01
+    assert difference.max() <= 1  # README says so
 
 
 def test_tiles_at_once_change_nothing(tiled: Reference) -> None:
