@@ -7,23 +7,36 @@ import torch
 from torch.nn import functional as F
 
 WAVELET_DILATIONS = (1, 2, 4, 8, 16)
+WAVELET_REACH = sum(WAVELET_DILATIONS)
+"""Pixels around a pixel that decide on its low band."""
+EPS = 1e-5
+"""Added to the (unbiased) variance under AdaIN's root."""
 COLOR_FIXES = ("adain", "wavelet", "none")
 
 
-def adain(image: torch.Tensor, reference: torch.Tensor, eps: float = 1e-5) -> torch.Tensor:
-    """Mean and standard deviation of each channel of `reference`, given to `image` (arXiv 1703.06868, eq. 8).
+def mean_std(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of each channel of (B, 3, h, w), both (B, 3, 1, 1)."""
+    return image.mean((2, 3), keepdim=True), (image.var((2, 3), keepdim=True) + EPS).sqrt()
+
+
+def restyle(
+    image: torch.Tensor,
+    mean: torch.Tensor,
+    std: torch.Tensor,
+    reference_mean: torch.Tensor,
+    reference_std: torch.Tensor,
+) -> torch.Tensor:
+    """`image`, of which `mean` and `std` are those of each channel, brought to others (arXiv 1703.06868, eq. 8)."""
+    return (image - mean) / std * reference_std + reference_mean
+
+
+def adain(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
+    """Mean and standard deviation of each channel of `reference`, given to `image`.
 
     Args:
         image, reference: (B, 3, h, w), RGB in [0, 1]; sizes may differ.
-        eps: added to the unbiased variance under the root.
     """
-
-    def mean_std(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return x.mean((2, 3), keepdim=True), (x.var((2, 3), keepdim=True) + eps).sqrt()
-
-    mean, std = mean_std(image)
-    reference_mean, reference_std = mean_std(reference)
-    return (image - mean) / std * reference_std + reference_mean
+    return restyle(image, *mean_std(image), *mean_std(reference))
 
 
 def _low_band(image: torch.Tensor) -> torch.Tensor:

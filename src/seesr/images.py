@@ -7,12 +7,14 @@ restored picture; `write_photo` brings it to disk.
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from PIL import ExifTags, Image, ImageOps
 from PIL.ImageCms import PyCMSError
 
+from seesr.deep import LEVELS, DeepPicture, Picture
 from seesr.errors import SeesrError
 from seesr.photo_color import add_beyond, beyond_srgb, from_srgb, is_srgb, profile_mode, to_srgb
 from seesr.photo_files import (
@@ -23,6 +25,8 @@ from seesr.photo_files import (
     flatten,
     format_notes,
     load_image,
+    longest_side,
+    name_note,
     output_name,
     quiet_pillow,
     write_photo,
@@ -36,10 +40,13 @@ __all__ = [
     "check_writable",
     "finish_photo",
     "format_notes",
+    "longest_side",
+    "metadata",
     "output_name",
     "read_photo",
     "side_by_side",
     "target_scale",
+    "to_picture",
     "to_pil",
     "to_tensor",
     "write_photo",
@@ -47,6 +54,8 @@ __all__ = [
 
 DEFAULT_SCALE = 4.0
 MAX_SCALE = 16.0
+
+_GAP = 8  # pixels between the two pictures of a side-by-side
 
 _SUBFOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
 # tags of EXIF's first directory that tell of the photo; the others tell how one file stores its pixels
@@ -74,6 +83,7 @@ class Photo:
     icc_profile: to be written with the result, of RGB or (where `gray`) grey pictures.
     beyond_srgb: what of the photo's colours sRGB cannot hold (see photo_color), or None.
     exif: EXIF block without orientation, thumbnail and storage tags; xmp: likewise; dpi: (x, y). None if there is none.
+    deep: the file has more than 8 bits a channel; they are read as 8.
     notes: for the user, one line each: what of the file is not kept.
     """
 
@@ -85,6 +95,7 @@ class Photo:
     exif: bytes | None = None
     xmp: bytes | None = None
     dpi: tuple[float, float] | None = None
+    deep: bool = False
     notes: tuple[str, ...] = ()
 
 
@@ -100,14 +111,16 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
         SeesrError: no such file, not a picture, cut short or damaged, or more than `max_pixels`.
     """
     image, stored, frames = load_image(path, max_pixels)
-    notes = ["several frames or pages: only the first is restored"] if frames > 1 else []
+    notes = [note] if (note := name_note(image, path)) else []
+    if frames > 1:
+        notes.append("several frames or pages: only the first is restored")
     exif = _upright(image, notes)
 
     # Transparency and depth
-    if (";16" in stored and not stored.startswith("BGR")) or image.mode[0] in "IF":  # BGR;16: 16 bits for all three
-        notes.append("more than 8 bits a channel: the result has 8")
+    # BGR;16: 16 bits for all three
+    deep = (";16" in stored and not stored.startswith("BGR")) or image.mode[0] in "IF"
     image, alpha = _to_eight_bit(image, stored)
-    gray = image.mode in ("1", "L", "LA", "La") or stored.startswith("LA")
+    gray = image.mode in ("1", "L", "LA", "La") or stored in ("LA", "LA;16B")
     if alpha is None and image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
@@ -128,6 +141,7 @@ def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
         beyond_srgb=beyond,
         exif=exif,
         xmp=_STALE_XMP.sub(b"", xmp.encode() if isinstance(xmp, str) else xmp) if xmp else None,
+        deep=deep,
         dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None,  # (1, 1) is Pillow's for "not known"
         notes=tuple(notes),
     )
@@ -229,10 +243,15 @@ def finish_photo(result: Image.Image, photo: Photo) -> Image.Image:
         image = add_beyond(image, photo.beyond_srgb)
     if photo.alpha is not None:
         image.putalpha(photo.alpha.resize(result.size, Image.Resampling.BICUBIC))
-    exif = _with_size(photo.exif, result.size) if photo.exif else None
-    kept = {"icc_profile": photo.icc_profile, "exif": exif, "xmp": photo.xmp, "dpi": photo.dpi}
-    image.info = {name: value for name, value in kept.items() if value}
+    image.info = metadata(photo, result.size)
     return image
+
+
+def metadata(photo: Photo, size: tuple[int, int]) -> dict[Any, Any]:
+    """The `info` of a result of `size` (width, height)."""
+    exif = _with_size(photo.exif, size) if photo.exif else None
+    kept = {"icc_profile": photo.icc_profile, "exif": exif, "xmp": photo.xmp, "dpi": photo.dpi}
+    return {name: value for name, value in kept.items() if value}
 
 
 def _with_size(exif: bytes, size: tuple[int, int]) -> bytes:
@@ -284,9 +303,13 @@ def target_scale(
 # ---------------------------------------------------------------------------------------------------- representations
 
 
-def to_tensor(image: Image.Image) -> torch.Tensor:
+def to_tensor(image: Picture) -> torch.Tensor:
     """RGB picture → (1, 3, h, w), float32 in [0, 1]."""
-    array = np.array(image.convert("RGB"), dtype=np.float32) / 255.0
+    if isinstance(image, DeepPicture):
+        array, top = image.values.astype(np.float32), LEVELS
+    else:
+        array, top = np.array(image.convert("RGB"), dtype=np.float32), 255
+    array /= top
     return torch.from_numpy(array).permute(2, 0, 1).unsqueeze(0).contiguous()
 
 
@@ -297,10 +320,28 @@ def to_pil(image: torch.Tensor, truncate: bool = False) -> Image.Image:
     return Image.fromarray(values.byte().permute(1, 2, 0).cpu().numpy())
 
 
-def side_by_side(before: Image.Image, after: Image.Image, gap: int = 8) -> Image.Image:
-    """The photo, enlarged bicubically to the size of the result, beside the result; both in sRGB."""
-    before = flatten(before).convert("RGB").resize(after.size, Image.Resampling.BICUBIC)
-    sheet = Image.new("RGB", (2 * after.width + gap, after.height), "white")
-    sheet.paste(before, (0, 0))
-    sheet.paste(flatten(after).convert("RGB"), (after.width + gap, 0))
+def to_picture(image: torch.Tensor, deep: bool, truncate: bool = False) -> Any:
+    """As `to_pil`; with `deep` a picture of 16 bits, rounded."""
+    if not deep:
+        return to_pil(image, truncate)
+    values = (image[0].float().clamp(0, 1) * LEVELS).round().permute(1, 2, 0).cpu().numpy()
+    return DeepPicture(values.astype(np.uint16))
+
+
+def side_by_side(before: Image.Image, after: Image.Image, longest: int | None = None) -> Image.Image:
+    """The photo, enlarged bicubically to the size of the result, beside the result; both in sRGB.
+
+    Args:
+        longest: pixels that no side of the sheet may exceed (`longest_side`). Where the two would, one stands above the
+            other, and where that is too much as well, both are made smaller.
+    """
+    width, height = after.size
+    across = longest is None or 2 * width + _GAP <= longest
+    if longest is not None and not across:
+        shrink = min(1.0, longest / width, (longest - _GAP) / (2 * height))
+        width, height = max(1, int(width * shrink)), max(1, int(height * shrink))
+    right, down = (width + _GAP, 0) if across else (0, height + _GAP)
+    sheet = Image.new("RGB", (width + right, height + down), "white")
+    for picture, place in ((before, (0, 0)), (after, (right, down))):
+        sheet.paste(flatten(picture).convert("RGB").resize((width, height), Image.Resampling.BICUBIC), place)
     return sheet

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from seesr.models.tagger import Tag
+from seesr.models.tagging import Tag
 
 
 @dataclass(frozen=True)

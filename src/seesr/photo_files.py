@@ -4,14 +4,16 @@ The content of a file decides how it is read, its suffix how it is written. What
 """
 
 import os
+import stat
+import tempfile
 import threading
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, UnidentifiedImageError
 from PIL.ImageCms import PyCMSError
@@ -19,6 +21,7 @@ from PIL.PngImagePlugin import PngInfo
 
 from seesr.errors import SeesrError
 from seesr.photo_color import to_srgb
+from seesr.photo_memory import check_photo_fits
 
 _FORMATS = {
     ".avif": "AVIF",
@@ -37,12 +40,14 @@ READABLE = frozenset(
     {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 )
 _READERS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no others: some run other programs
+_NAMES = {**_FORMATS, ".bmp": "BMP", ".gif": "GIF", ".heic": "HEIF", ".heif": "HEIF", ".pgm": "PPM", ".ppm": "PPM"}
 _HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 
 MAX_PIXELS = 178_956_970
 """Pixels a file may unpack to unless told otherwise: twice Pillow's warning limit, where Pillow itself refuses."""
 
 _LONGEST = {"JPEG": 65500, "WEBP": 16383, "AVIF": 32768}  # pixels a side that encoders or, for AVIF, decoders allow
+_LONGEST_NAME = 255  # bytes, on nearly every file system
 _JPEG_SEGMENT = 65_000  # bytes of EXIF or XMP; a JPEG segment ends at 65 535 with its header
 _TIFF_XMP = 700
 _BIG_TIFF = 2**32 - 2**20  # bytes; larger pictures need 64-bit offsets
@@ -72,13 +77,20 @@ def load_image(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, s
         _enable_heic()
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels  # Pillow refuses at twice that only
         try:
+            if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # reading a pipe might never end
+                raise SeesrError(f"{path}: is not a file but a device or a pipe; name a file")
             with Image.open(path, formats=[name for name in _READERS if name in Image.OPEN]) as image:
                 if image.width * image.height > max_pixels:
                     raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
+                check_photo_fits(path, image.size)
                 stored = _sample_format(image)
                 frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: JPEG with a depth map
                 image.load()
+                if image.mode == "P" and image.palette is None:
+                    raise ValueError("it has no palette")
                 return image, stored, frames
+        except SeesrError:
+            raise
         except Exception as error:  # Pillow's readers raise nearly anything on damaged data
             raise SeesrError(f"{path}: {_why_unreadable(path, error, max_pixels)}") from error
         finally:
@@ -152,12 +164,21 @@ def write_photo(image: Image.Image, path: Path, quality: int = 95) -> None:
     format_name = _FORMATS[path.suffix.lower()]
     image = _fit_format(image, format_name)
     options = _options(image, format_name, quality)
+    write_whole(path, lambda file: image.save(file, format_name, **options))
+
+
+def write_whole(path: Path, save: Callable[[BinaryIO], None]) -> None:
+    """Have `save` write into a file that gets the name `path` once it is whole; folders are made.
+
+    Raises:
+        SeesrError: a write that fails (no space left).
+    """
     part = path.parent / f".seesr-{uuid.uuid4().hex}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(part, "xb") as file:
-                image.save(file, format_name, **options)
+                save(file)
                 file.flush()
                 os.fsync(file.fileno())  # some file systems tell of a full disk only here
             os.replace(part, path)
@@ -185,13 +206,20 @@ def check_writable(path: Path, size: tuple[int, int] | None = None) -> None:
             f"{path}: {size[0]} x {size[1]} pixels are more than {_FORMATS[suffix]} can hold "
             f"({longest} a side); use --ext png or tiff"
         )
+    if len(os.fsencode(path.name)) > _LONGEST_NAME or "\0" in str(path):
+        raise SeesrError(f"{path}: the file's name is too long, or no name; choose another, or a shorter --suffix")
     if path.is_dir():
         raise SeesrError(f"{path}: is a folder; name a file")
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent
-    if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
-        raise SeesrError(f"{path}: {folder} is not a folder that can be written; choose another output")
+    if not folder.is_dir():
+        raise SeesrError(f"{path}: {folder} is not a folder; choose another output")
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # permissions alone do not tell of a read-only disk
+            pass
+    except OSError as error:
+        raise SeesrError(f"{path}: {folder} cannot be written ({error.strerror}); choose another output") from error
 
 
 def output_name(path: Path, suffix: str = "", ext: str | None = None) -> str:
@@ -202,13 +230,20 @@ def output_name(path: Path, suffix: str = "", ext: str | None = None) -> str:
     Raises:
         SeesrError: `ext` cannot be written, or `suffix` would lead into another folder.
     """
-    if "/" in suffix or os.sep in suffix:
+    if any(character in suffix for character in ("/", os.sep, "\0")):
         raise SeesrError(f"--suffix cannot be {suffix!r}; it is put into the file's name, so use no slash")
     if ext is None:
         ext = path.suffix if path.suffix.lower() in WRITABLE else ".png"
     elif "." + ext.lower().lstrip(".") not in WRITABLE:
         raise SeesrError(f"--ext cannot be {ext!r}; use {', '.join(sorted(WRITABLE))}")
     return f"{path.stem}{suffix}.{ext.lstrip('.')}"
+
+
+def name_note(image: Image.Image, path: Path) -> str | None:
+    """What the user should know of a file whose content is not what its name says."""
+    content = "JPEG" if image.format == "MPO" else image.format
+    named = _NAMES.get(path.suffix.lower())
+    return f"a {content} file, whatever its name says" if named not in (None, content) else None
 
 
 def format_notes(image: Image.Image, path: Path) -> list[str]:
@@ -218,6 +253,11 @@ def format_notes(image: Image.Image, path: Path) -> list[str]:
     if transparent and _FORMATS.get(path.suffix.lower()) == "JPEG":
         notes.append("JPEG has no transparency: the picture was laid on white; --ext png keeps it")
     return notes
+
+
+def longest_side(path: Path) -> int | None:
+    """Pixels a side that the format of `path` can hold; None where files of any size it can be asked for are fine."""
+    return _LONGEST.get(_FORMATS[path.suffix.lower()])
 
 
 def flatten(image: Image.Image) -> Image.Image:
