@@ -1,15 +1,18 @@
 """Tiles: they cover everything, have one shape, and blending them changes nothing that they agree on."""
 
+import math
+
 import pytest
 import torch
 
-from seesr.tiling import Tile, blend_tiles, gaussian_weights, plan_tiles
+from seesr.tiling import BLENDS, Blend, Tile, gaussian_weights, plan_tiles
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 16), (40, 23), (9, 100), (64, 64)])
 @pytest.mark.parametrize("overlap", [0, 4, 7])
-def test_tiles_cover_and_agree(height: int, width: int, overlap: int) -> None:
-    tiles = plan_tiles(height, width, 16, overlap)
+@pytest.mark.parametrize("kind", BLENDS)
+def test_tiles_cover_and_agree(height: int, width: int, overlap: int, kind: str) -> None:
+    tiles = plan_tiles(height, width, 16, overlap, kind)
     covered = torch.zeros(height, width)
     for tile in tiles:
         assert (tile.height, tile.width) == (tiles[0].height, tiles[0].width)
@@ -18,7 +21,8 @@ def test_tiles_cover_and_agree(height: int, width: int, overlap: int) -> None:
     assert covered.min() >= 1
     whole = torch.randn(2, 3, height, width)
     seen: list[int] = []
-    blended = blend_tiles(tiles, whole, lambda group: torch.stack([t.of(whole) for t in group]), 3, seen.append)
+    blend = Blend(tiles, height, width, kind)
+    blended = blend(whole, lambda group: torch.stack([t.of(whole) for t in group]), 3, seen.append)
     assert torch.allclose(blended, whole, atol=1e-5)
     assert seen[-1] == len(tiles)
 
@@ -45,3 +49,30 @@ def test_weights_have_the_published_asymmetry() -> None:
 def test_overlap_must_leave_room() -> None:
     with pytest.raises(ValueError, match="overlap"):
         plan_tiles(40, 40, 16, 16)
+
+
+def test_cosine_tiles_give_way_to_each_other_over_all_of_their_overlap() -> None:
+    """Two tiles that disagree: published weights switch within a few latent pixels, the cosine takes all it has."""
+
+    def steps(kind: str) -> torch.Tensor:
+        tiles = plan_tiles(32, 52, 32, 12, kind)
+        left, right = (tile.left for tile in tiles)
+        assert (left, right) == (0, 20)
+        blend = Blend(tiles, 32, 52, kind)
+        values = blend(
+            torch.zeros(1, 1, 32, 52),
+            lambda group: torch.stack([torch.full((1, 1, 32, 32), float(tile.left > 0)) for tile in group]),
+            1,
+        )
+        return values[0, 0, 16].diff()
+
+    published, cosine = steps("gaussian"), steps("cosine")
+    assert cosine.max() < 1.05 * math.pi / 2 / 12  # the steepest a raised cosine over 12 can be
+    assert published.max() > 1.5 * cosine.max()
+    assert torch.allclose(cosine, cosine.flip(0), atol=1e-6)
+
+
+def test_cosine_tiles_are_spread_evenly_and_as_large_as_the_picture_lets_them() -> None:
+    tiles = plan_tiles(9, 41, 16, 4, "cosine")
+    assert {(tile.height, tile.width) for tile in tiles} == {(9, 16)}
+    assert [tile.left for tile in tiles] == [0, 8, 17, 25]

@@ -6,6 +6,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "Autoencoder": "seesr.models.autoencoder",
+    "ConvTagger": "seesr.models.conv_tagger",
     "Enlarger": "seesr.models.enlarger",
     "SeeSROutput": "seesr.outputs",
     "SeeSRPipeline": "seesr.pipeline",
@@ -13,6 +15,7 @@ _EXPORTS = {
     "SemanticControlNet": "seesr.models.semantic_attention",
     "SemanticUNet": "seesr.models.semantic_attention",
     "Tagger": "seesr.models.tagger",
+    "TextTower": "seesr.models.text",
 }
 __all__ = [*_EXPORTS, "__version__"]
 

@@ -1,12 +1,23 @@
 """Which device and number format to run on, where the user leaves it open."""
 
+import math
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 import torch
 
 from seesr.errors import SeesrError
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+CLEARLY_FASTER = 1.3
+"""How many times as fast bfloat16 has to be for "auto" to give up float32's precision on the CPU."""
+
+PROBE_ROUNDS = 24
+PROBE_SECONDS = 0.03
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -30,6 +41,8 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_dtype(name: str, device: torch.device, exact: bool = False) -> torch.dtype:
     """The number format called `name`; for "auto" half precision where it is faster and `exact` does not forbid it.
 
+    On the CPU that is bfloat16, if a probe finds it clearly faster; float16 on other devices.
+
     Args:
         exact: the result is to be reproduced to the pixel, so that "auto" means float32 on the CPU.
 
@@ -42,25 +55,76 @@ def choose_dtype(name: str, device: torch.device, exact: bool = False) -> torch.
         raise SeesrError(f"no dtype {name!r}; use auto, {', '.join(DTYPES)}")
     if device.type != "cpu":
         return torch.float16
-    return torch.bfloat16 if not exact and _cpu_prefers_bfloat16() else torch.float32
+    return torch.bfloat16 if not exact and probe_cpu().gain >= CLEARLY_FASTER else torch.float32
 
 
-def _cpu_prefers_bfloat16() -> bool:
-    """Time one small convolution in both formats, on processors that may have bfloat16 units at all.
+@dataclass(frozen=True)
+class CpuProbe:
+    """What a short convolution took on this processor.
 
-    Without AVX-512 bfloat16 convolutions are emulated, up to hundreds of times slower: not even worth a probe.
+    rates: floating-point operations a second (a multiply-add counts two) by format; bfloat16 only where the processor
+        has units for it.
     """
-    if "AVX512" not in torch.backends.cpu.get_cpu_capability().upper():
-        return False
 
-    def seconds(dtype: torch.dtype) -> float:
-        x = torch.zeros(1, 64, 64, 64, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        weight = torch.zeros(64, 64, 3, 3, dtype=dtype).contiguous(memory_format=torch.channels_last)
-        best = float("inf")
-        for _ in range(4):
+    rates: dict[torch.dtype, float]
+
+    @property
+    def gain(self) -> float:
+        """How many times as fast bfloat16 is as float32; 0 where it was not tried."""
+        return self.rates.get(torch.bfloat16, 0) / self.rates[torch.float32]
+
+
+@cache
+def probe_cpu() -> CpuProbe:
+    """Time one small convolution in float32 and, on processors made for it, in bfloat16: once a process, some 40 ms.
+
+    The formats take turns, rounds are shorter than the time slices of a busy system, and each one's best counts, so
+    that other work on the machine does not decide. Without units of its own bfloat16 is emulated, up to hundreds of
+    times slower: not even worth a probe.
+    """
+    formats = [torch.float32, torch.bfloat16] if has_bfloat16_units() else [torch.float32]
+    side = 32 * min(4, math.isqrt(torch.get_num_threads()))  # about as much work for each thread
+    shape, kernel = (1, 64, side, side), (64, 64, 3, 3)
+    operations = 2 * math.prod(kernel) * shape[2] * shape[3]
+    operands = {
+        dtype: [torch.ones(size, dtype=dtype).contiguous(memory_format=torch.channels_last) for size in (shape, kernel)]
+        for dtype in formats
+    }
+    best = dict.fromkeys(formats, math.inf)
+    begin = time.perf_counter()
+    with torch.inference_mode():
+        for done in range(PROBE_ROUNDS):
+            if done >= PROBE_ROUNDS // 4 and time.perf_counter() - begin > PROBE_SECONDS:
+                break
+            for dtype, (image, weight) in operands.items():
+                start = time.perf_counter()
+                torch.nn.functional.conv2d(image, weight, padding=1)
+                best[dtype] = min(best[dtype], time.perf_counter() - start)
+    return CpuProbe({dtype: operations / seconds for dtype, seconds in best.items()})
+
+
+def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
+    """Floating-point operations a second of a convolution on `device`: by `probe_cpu`, or on 256 channels elsewhere."""
+    if device.type == "cpu":
+        return probe_cpu().rates.get(dtype, probe_cpu().rates[torch.float32])
+    image = torch.ones(1, 256, 256, 256, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    weight = torch.ones(256, 256, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
+    synchronize = torch.cuda.synchronize if device.type == "cuda" else torch.mps.synchronize
+    best = math.inf
+    with torch.inference_mode():
+        for _ in range(PROBE_ROUNDS):
+            synchronize()
             start = time.perf_counter()
-            torch.nn.functional.conv2d(x, weight, padding=1)
+            torch.nn.functional.conv2d(image, weight, padding=1)
+            synchronize()
             best = min(best, time.perf_counter() - start)
-        return best
+    return 2 * weight.numel() * math.prod(image.shape[-2:]) / best
 
-    return seconds(torch.bfloat16) < 0.8 * seconds(torch.float32)
+
+def has_bfloat16_units() -> bool:
+    """Whether the processor says it multiplies bfloat16 itself: AVX-512 BF16 or AMX on x86, BF16 on ARM.
+
+    False where PyTorch is too old to tell.
+    """
+    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -1,19 +1,25 @@
 """The photo at output size before restoration: what the ControlNet, the LR embedding and the colour fix read.
 
-The paper enlarges bicubically, in 8-bit steps that are kept here to the pixel; a learned enlarger goes before it.
+The paper enlarges bicubically, in 8-bit steps that are kept here to the pixel; a learned enlarger goes before it, and
+hands on its rows as they are finished, so that its result is never held in floating point as a whole.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from PIL import Image
 
-from seesr.images import to_pil, to_tensor
+from seesr.deep import DeepPicture
+from seesr.errors import SeesrError
+from seesr.images import to_picture, to_tensor
 from seesr.models.enlarger import SCALE as ENLARGER_SCALE
 from seesr.models.enlarger import Enlarger
 
 LATENT_FACTOR = 8
 """Pixels of the picture along one side of a latent pixel."""
+
+_AT_ONCE = 64  # rows that are brought to 8 bits
 
 
 def output_size(width: int, height: int, scale: float) -> tuple[int, int]:
@@ -21,7 +27,14 @@ def output_size(width: int, height: int, scale: float) -> tuple[int, int]:
     return max(1, round(width * scale)), max(1, round(height * scale))
 
 
-def _bicubic(image: Image.Image, width: int, height: int) -> Image.Image:
+def working_size(photo: tuple[int, int], scale: float, process_size: int) -> tuple[int, int]:
+    """Width and height at which a photo is worked at, before the cut to multiples of 8."""
+    least, (width, height) = int(process_size // scale), photo
+    s = max(1.0, least / min(width, height))
+    return int(int(s * width) * scale), int(int(s * height) * scale)
+
+
+def _bicubic(image: Any, width: int, height: int) -> Any:
     return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
 
 
@@ -35,17 +48,17 @@ def _large_enough(image: Image.Image, scale: float, process_size: int) -> Image.
     return _bicubic(image, int(s * width), int(s * height))
 
 
-def _to_latent_grid(image: Image.Image) -> Image.Image:
+def _to_latent_grid(image: Any) -> Any:
     width, height = image.size
     side = LATENT_FACTOR
     return _bicubic(image, max(side, width // side * side), max(side, height // side * side))
 
 
-def enlarge_bicubic(image: Image.Image, scale: float, process_size: int) -> torch.Tensor:
-    """The paper's enlarging: (1, 3, H, W) in [0, 1] on 8-bit levels, H and W multiples of 8."""
+def enlarge_bicubic(image: Image.Image, scale: float, process_size: int) -> Image.Image:
+    """The paper's enlarging; the result's sides are multiples of 8."""
     image = _large_enough(image, scale, process_size)
     image = _bicubic(image, int(image.width * scale), int(image.height * scale))
-    return to_tensor(_to_latent_grid(image))
+    return _to_latent_grid(image)
 
 
 def enlarge_learned(
@@ -54,16 +67,84 @@ def enlarge_learned(
     scale: float,
     process_size: int,
     on_grid: bool,
+    tile: int,
     progress: Callable[[int, int], None],
-) -> torch.Tensor:
-    """The learned enlarging: (1, 3, H, W) in [0, 1]; H and W multiples of 8 with `on_grid`, else `output_size`.
+    deep: bool = False,
+) -> Any:
+    """The learned enlarging; the result's sides are multiples of 8 with `on_grid`, else it has `output_size`.
 
-    `progress` is called with the number of tiles done and of all.
+    Args:
+        tile: side of the enlarger's tiles in pixels of the photo.
+        progress: called with the number of tiles done and of all.
+        deep: give a picture of 16 bits, which is then resized as a whole.
+
+    Raises:
+        SeesrError: NaN from the network.
     """
     image = _large_enough(image, scale, process_size)
-    parameter = next(enlarger.parameters())
-    pixels = to_tensor(image).to(parameter.device, parameter.dtype)
-    enlarged = enlarger.enlarge(pixels, progress=progress).float().cpu()
-    if scale != ENLARGER_SCALE:
-        enlarged = to_tensor(_bicubic(to_pil(enlarged), *output_size(image.width, image.height, scale)))
-    return to_tensor(_to_latent_grid(to_pil(enlarged))) if on_grid else enlarged
+    size = output_size(image.width, image.height, scale)
+    enlarged = ENLARGER_SCALE * image.width, ENLARGER_SCALE * image.height
+    rows: Any = _DeepRows(enlarged, size) if deep else _Rows(enlarged, size)
+    for finished in enlarger.enlarge_rows(to_tensor(image), tile, progress=progress):
+        for part in finished.split(_AT_ONCE, 2):
+            if not torch.isfinite(part).all():
+                raise SeesrError(
+                    "the model's output is NaN or infinite; with --dtype fp32 too, its weights are damaged: "
+                    "fetch them again"
+                )
+            rows.append(to_picture(part, deep))
+    return _to_latent_grid(rows.result) if on_grid else rows.result
+
+
+class _DeepRows:
+    """A picture of 16 bits that comes from top to bottom."""
+
+    def __init__(self, source: tuple[int, int], size: tuple[int, int]) -> None:
+        self.whole, self.size, self.done = DeepPicture.new(source), size, 0
+
+    def append(self, rows: DeepPicture) -> None:
+        self.whole.paste(rows, (0, self.done))
+        self.done += rows.height
+
+    @property
+    def result(self) -> DeepPicture:
+        return self.whole if self.whole.size == self.size else self.whole.resize(self.size)
+
+
+class _Rows:
+    """A picture of `source` size that comes from top to bottom, resized bicubically to `size` as it comes.
+
+    The same as resizing it as a whole, first across and then down, up to the rounding of Pillow's filter weights.
+    `result` is the whole.
+    """
+
+    def __init__(self, source: tuple[int, int], size: tuple[int, int]) -> None:
+        self.source, self.result = source, Image.new("RGB", size)
+        self.step = source[1] / size[1]  # rows of the source for one of the result
+        self.reach = 2 * max(1.0, self.step)  # of the bicubic filter, in rows of the source
+        self.waiting = Image.new("RGB", (size[0], 0))
+        self.first = 0  # row of the source with which `waiting` begins
+        self.done = 0  # rows of the result
+
+    def append(self, rows: Image.Image) -> None:
+        if self.source == self.result.size:
+            self.result.paste(rows, (0, self.done))
+            self.done += rows.height
+            return
+        rows = _bicubic(rows, self.result.width, rows.height)
+        waiting = Image.new("RGB", (rows.width, self.waiting.height + rows.height))
+        waiting.paste(self.waiting, (0, 0))
+        waiting.paste(rows, (0, self.waiting.height))
+        self.waiting = waiting
+        end = self.first + waiting.height
+        until = self.result.height if end == self.source[1] else int((end - self.reach) / self.step - 0.5)
+        if until <= self.done:
+            return
+        top, bottom = self.done * self.step - self.first, until * self.step - self.first
+        box = (0, top, waiting.width, min(bottom, waiting.height))
+        resized = waiting.resize((waiting.width, until - self.done), Image.Resampling.BICUBIC, box)
+        self.result.paste(resized, (0, self.done))
+        self.done = until
+        unused = max(0, int(self.done * self.step - self.reach) - 1 - self.first)
+        self.waiting = waiting.crop((0, unused, waiting.width, waiting.height))
+        self.first += unused

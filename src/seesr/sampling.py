@@ -5,7 +5,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import diffusers
 import torch
 
 from seesr.errors import SeesrError
@@ -23,7 +22,7 @@ SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
 }
 """Short names; any scheduler class of diffusers that is made for these models goes by its class name too."""
 
-START_POINTS = ("lr", "noise")
+START_POINTS = ("lr", "noise", "lr-clean")
 
 
 def make_scheduler(name: str, config: dict[str, Any]) -> Any:
@@ -32,6 +31,8 @@ def make_scheduler(name: str, config: dict[str, Any]) -> Any:
     Raises:
         SeesrError: no such scheduler.
     """
+    import diffusers  # here, as its import takes longer than a small photo's restoration without diffusion
+
     class_name, extra = SCHEDULERS.get(name, (name, {}))
     scheduler_class: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
     if scheduler_class is None:
@@ -39,6 +40,24 @@ def make_scheduler(name: str, config: dict[str, Any]) -> Any:
     config = {key: value for key, value in config.items() if not key.startswith("_")}
     config.setdefault("clip_sample", False)  # a PNDM config, as Stable Diffusion ships, does not say; DDPM would clip
     return scheduler_class.from_config(config | extra)
+
+
+def set_timesteps(scheduler: Any, steps: int, start: int, device: torch.device) -> None:
+    """Plan `steps` denoising steps: the scheduler's own plan over the whole schedule, or evenly from `start` down to 0.
+
+    Args:
+        start: a training step, or 0 for the whole schedule.
+
+    Raises:
+        SeesrError: this scheduler cannot start at a given step.
+    """
+    if not start:
+        scheduler.set_timesteps(steps, device=device)
+        return
+    if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
+        raise SeesrError(f"{type(scheduler).__name__} cannot start at step {start}; use the scheduler ddpm")
+    planned = [max(start * (steps - i) // steps, 1) for i in range(steps)]
+    scheduler.set_timesteps(timesteps=planned, device=device)
 
 
 def start_latents(scheduler: Any, lr_latents: torch.Tensor, noise: torch.Tensor, start_point: str) -> torch.Tensor:
@@ -50,8 +69,12 @@ def start_latents(scheduler: Any, lr_latents: torch.Tensor, noise: torch.Tensor,
 
     Args:
         scheduler: with its timesteps set.
+        start_point: "lr", "noise", or "lr-clean" for the LR embedding without noise, which models of one or few steps
+            are trained to take for a noisy sample.
         lr_latents, noise: (B, C, h, w), float32; latents scaled by the VAE's factor, noise unit normal.
     """
+    if start_point == "lr-clean":
+        return lr_latents
     if start_point == "noise":
         latents = noise
     elif start_point == "lr":
