@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 
 from seesr.errors import SeesrError
+from seesr.models import int8
 
 StateDict = dict[str, torch.Tensor]
 
@@ -23,12 +24,13 @@ WEIGHT_FILES = (
     "pytorch_model.bin",
     "diffusion_pytorch_model.fp16.safetensors",
     "model.fp16.safetensors",
+    int8.FILE_NAME,
 )
 _WRAPPERS = ("model", "state_dict", "params_ema", "params")
 
 
 def read_state_dict(path: Path) -> StateDict:
-    """Tensors of one `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.bin` file, on the CPU, as stored.
+    """Tensors of one `.safetensors`, `.pth`, `.pt`, `.ckpt` or `.bin` file, on the CPU, as stored (but integers).
 
     Pickles are read with `weights_only=True`; a dict wrapped in `{"model": …}` or the like is unwrapped.
 
@@ -39,7 +41,7 @@ def read_state_dict(path: Path) -> StateDict:
         raise SeesrError(f"{path}: no such file")
     try:
         if path.suffix == ".safetensors":
-            return safetensors.torch.load_file(path)
+            return int8.dequantize(safetensors.torch.load_file(path))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # advice on pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)

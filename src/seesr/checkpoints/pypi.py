@@ -18,6 +18,7 @@ from seesr.errors import SeesrError
 
 # Stands in for setuptools' backend while pip reads an sdist's metadata (PEP 517 hooks): no setup.py, no build tools.
 _METADATA_BACKEND = """
+import email
 import pathlib
 
 
@@ -28,9 +29,12 @@ class __legacy__:
 
     @staticmethod
     def prepare_metadata_for_build_wheel(metadata_directory, config_settings=None):
-        info = pathlib.Path(metadata_directory) / "sdist.dist-info"
+        content = pathlib.Path("PKG-INFO").read_bytes()
+        fields = email.message_from_bytes(content)
+        name = fields["Name"].replace("-", "_") + "-" + fields["Version"]  # older releases of pip compare it
+        info = pathlib.Path(metadata_directory) / (name + ".dist-info")
         info.mkdir()
-        (info / "METADATA").write_bytes(pathlib.Path("PKG-INFO").read_bytes())
+        (info / "METADATA").write_bytes(content)
         return info.name
 
 
