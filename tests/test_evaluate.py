@@ -18,10 +18,14 @@ import torch
 from PIL import Image
 
 from seesr.errors import SeesrError
-from seesr.evaluation import methods
+from seesr.evaluation.baselines import seesr_model
+from seesr.evaluation.baselines.bicubic import Bicubic
+from seesr.evaluation.baselines.interface import Case, Restored
+from seesr.evaluation.baselines.seesr_model import parse_settings
 from seesr.evaluation.fullreference import psnr
-from seesr.evaluation.methods import Bicubic, Case, Restored, make_method, parse_settings
-from seesr.evaluation.published import published_for
+from seesr.evaluation.methods import make_method
+from seesr.evaluation.published import Reproduction, published_as, published_for, reproductions
+from seesr.evaluation.report import signed
 from seesr.evaluation.run import folder_name, read_testset, run_evaluation
 from seesr.images import read_photo, to_tensor
 
@@ -88,6 +92,14 @@ def test_command_measures_compares_and_reports(
     assert record["differences"]["PSNR"][folder]["mean"] == pytest.approx(means[folder] - means["bicubic"])
     assert record["testset"] | {"folder": ""} == {"folder": "", "pictures": 3, "references": True, "scale": 4}
 
+    assert all(method["restored_on"] for name, method in record["methods"].items() if name != folder)
+
+    table = [line.split(" | ") for line in (out / "table.md").read_text().splitlines()]
+    cells = {row[0]: row[1:] for row in reversed(table)}  # the first table is the one that counts
+    for method in options[1::2]:
+        assert cells[f"| `{method}`"][0].strip("*").startswith(f"{means[method]:.2f}")
+        assert ("**" in cells[f"| `{method}`"][0]) == (means[method] == max(means.values()))
+
     page = (out / "report.html").read_text()
     assert "{{" not in page
     assert not re.search(r"(src|href)=|https?://", page)  # nothing is fetched
@@ -138,11 +150,12 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch, testset: P
             calls.append(settings)
             return SimpleNamespace(images=[image])
 
-    monkeypatch.setattr(methods, "_load", lambda *arguments: Pipeline())
-    method = make_method("mini:paper,start=noise,tags=,guidance_scale=3,exclude_tags=a cat+tree", CPU)
+    monkeypatch.setattr(seesr_model, "_load", lambda *arguments: Pipeline())
+    method = make_method("mini:paper,start=noise,tags=,guidance_scale=3,exclude_tags=a cat+tree,embedding=on", CPU)
     image = Image.new("RGB", (8, 8))
     assert method.restore([Case(Path("x.png"), image)], 4)[0].image is image
     settings = {"profile": "paper", "start_point": "noise", "tags": [], "guidance_scale": 3.0, "seed": 0}
+    settings["use_image_embeds"] = True
     assert calls == [settings | {"exclude_tags": ["a cat", "tree"], "scale": 4}]
     assert method.settings.items() > settings.items()
     assert method.settings["dtype"] == "float32"
@@ -186,7 +199,10 @@ def test_names_that_are_no_methods(tmp_path: Path) -> None:
     for name, match in {
         "bicubik": "no method 'bicubik'",
         "mini:colour=red": "no setting 'colour'",
-        "mini:steps=many": "num_inference_steps cannot be 'many'",
+        "mini:steps=many": "num_inference_steps cannot be 'many'; give a whole number",
+        "mini:embedding=maybe": "use_image_embeds cannot be 'maybe'; give on or off",
+        "mini:guidance_interval=0.2": "give two numbers, as in",
+        "mini:tagger=clip": "give dape or ram",
         f"folder:{tmp_path / 'nowhere'}": "nowhere is no folder",
         "command:cp {input}": r"no \{output\}",
         'command:"cp {input} {output}': "check its quotes",
@@ -238,6 +254,44 @@ def test_published_figures_go_with_the_test_sets_name() -> None:
     assert found["DRealSR"].pictures == 93
     assert all(row.source and len(row.scores) == 9 for rows_of_set in rows.values() for row in rows_of_set)
     assert published_for(Path("RealSRSet")) == published_for(Path("photos")) == []
+
+
+def test_what_was_reproduced_of_the_published_figures() -> None:
+    for name, method in {
+        "realesrgan-x4plus": "Real-ESRGAN",
+        "folder:results/stablesr_200": "StableSR",
+        "folder:results/seesr": "SeeSR",
+        "spandrel:weights/FeMaSR_SRX4_model_g.pth": "FeMaSR",
+        "sd2-seesr:paper": "SeeSR",
+    }.items():
+        assert published_as(name) == method
+    for name in ("bicubic", "mini:paper", "realesrgan-x4plus-anime", "sd2-seesr:paper,start=noise", "sd2-seesr:fast"):
+        assert published_as(name) is None
+
+    means = {"PSNR": 25.75, "LPIPS": 0.2777}
+    found = reproductions(Path("realsr"), 100, "realesrgan-x4plus", means)
+    assert found["PSNR"] == Reproduction(25.69, pytest.approx(0.06), True)
+    assert found["LPIPS"] == Reproduction(0.2727, pytest.approx(0.005), False)
+    assert not reproductions(Path("realsr"), 10, "realesrgan-x4plus", means)  # other pictures, other means
+    assert not reproductions(Path("photos"), 100, "realesrgan-x4plus", means)
+
+
+def test_signs_of_differences() -> None:
+    assert [signed(value, 2) for value in (0.3, -0.3, 0.001, -0.001)] == ["+0.30", "−0.30", "0.00", "0.00"]
+
+
+def test_stablesrs_names_of_folders(testset: Path) -> None:
+    for low, high in (("test_LR", "test_HR"), ("lq", "gt")):
+        for old, new in zip(sorted(testset.iterdir(), reverse=True), (low, high)):
+            old.rename(testset / new)
+        found = read_testset(testset)
+        assert found.scale == 4
+        assert {pair.restored.parent.name for pair in found.pairs} == {low}
+        (testset / low).rename(testset / "lr")
+        (testset / high).rename(testset / "hr")
+    (testset / "lr").rename(testset / "gt")
+    with pytest.raises(SeesrError, match=r"has hr/ but no lr/"):
+        read_testset(testset)
 
 
 def test_the_command_starts_without_torch() -> None:

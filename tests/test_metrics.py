@@ -154,7 +154,9 @@ def test_pyiqa_is_asked_for_the_published_variants(monkeypatch: pytest.MonkeyPat
 
     def create_metric(name: str, device: torch.device):
         asked.append(name)
-        return (lambda a, b: f"{a} against {b}") if name == "fid" else (lambda x: x.mean((1, 2, 3)).unsqueeze(1))
+        if name == "fid":
+            return lambda a, b, verbose: f"{a} against {b}"
+        return lambda x: x.mean((1, 2, 3)).unsqueeze(1)
 
     metrics._load.cache_clear()
     monkeypatch.setitem(sys.modules, "pyiqa", types.SimpleNamespace(create_metric=create_metric))
@@ -162,4 +164,11 @@ def test_pyiqa_is_asked_for_the_published_variants(monkeypatch: pytest.MonkeyPat
         assert METRICS[name].load()(torch.ones(2, 3, 4, 4)).tolist() == [1, 1]
     assert METRICS["FID"].load()("hr", "out") == "hr against out"
     assert asked == ["musiq", "maniqa-pipal", "clipiqa", "fid"]
+
+    def offline(name: str, device: torch.device) -> None:
+        raise ConnectionError("no route to host")
+
+    metrics._load.cache_clear()
+    monkeypatch.setitem(sys.modules, "pyiqa", types.SimpleNamespace(create_metric=offline))
+    assert available("MUSIQ") == "pyiqa could not load musiq (no route to host); its weights come from the network"
     metrics._load.cache_clear()

@@ -18,7 +18,9 @@ def evaluate(
     method: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME", help="bicubic, mini, MODEL:profile,key=value, folder:PATH or command:TEMPLATE; repeatable."
+            metavar="NAME",
+            help="bicubic, mini, MODEL:profile,key=value, realesrgan-x4plus, spandrel:FILE, ldm:FOLDER, folder:PATH or "
+            "command:TEMPLATE; repeatable.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, figures and report.")],
@@ -39,6 +41,7 @@ def evaluate(
     from seesr.evaluation.record import write_csv, write_json
     from seesr.evaluation.report import write_report
     from seesr.evaluation.run import read_testset, run_evaluation
+    from seesr.evaluation.table import write_table
 
     logging.disable_progress_bar()  # the line of what is being done says enough
     names = [name.strip() for name in metrics.split(",") if name.strip()] if metrics else list(METRICS)
@@ -68,11 +71,12 @@ def evaluate(
         )
     write_csv(results, output / "scores.csv")
     write_json(results, output / "evaluation.json")
+    write_table(results, output / "table.md")
     write_report(results, output / "report.html")
     Console(highlight=False).print(_summary(results))
     for name, reason in results.unavailable.items():
         console.print(f"{name} is not available: {reason}", soft_wrap=True)
-    console.print(f"{output / 'report.html'}: written, with scores.csv and evaluation.json", soft_wrap=True)
+    console.print(f"{output / 'report.html'}: written, with table.md, scores.csv and evaluation.json", soft_wrap=True)
 
 
 def _summary(results: "Results") -> "Table":
@@ -91,7 +95,6 @@ def _summary(results: "Results") -> "Table":
     for name in results.metrics:
         metric, digits = METRICS[name], decimals(name)
         means = [method.evaluation.summary[name] for method in results.methods]
-        best = (max if metric.higher_is_better else min)(mean.mean for mean in means)
         for i, (method, mean) in enumerate(zip(results.methods, means)):
             cells = [f"{name} {'↑' if metric.higher_is_better else '↓'}" if i == 0 else "", method.name]
             cells.append(f"{mean.mean:.{digits}f}")
@@ -101,7 +104,7 @@ def _summary(results: "Results") -> "Table":
                 cells += [signed(difference.mean, digits), f"{difference.p_value:.4f}"]
             table.add_row(
                 *map(Text, cells),  # plain: square brackets in names are no markup
-                style="bold" if mean.mean == best and len(means) > 1 else "",
+                style="bold" if mean.mean == results.best(name) and len(means) > 1 else "",
                 end_section=i == len(means) - 1,
             )
     for method in results.methods:

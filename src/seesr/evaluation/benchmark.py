@@ -4,17 +4,11 @@ Scores are kept in a file beside the run, under a hash of both pictures' bytes, 
 computes only what is new. A metric that cannot run is listed with the reason; it never gets a number.
 """
 
-import csv
 import hashlib
-import io
 import json
 import math
-import os
-import platform
-import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -65,35 +59,11 @@ class Evaluation:
     rows: per picture `image` (name without suffix) and one figure per metric, in the pictures' order.
     summary: per metric, the whole-set ones included.
     unavailable: metric -> why it could not be computed.
-    seconds: metric -> mean time per picture, of those computed in this run.
     """
 
     rows: list[dict[str, Any]]
     summary: dict[str, Mean]
     unavailable: dict[str, str]
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    def write_csv(self, path: Path) -> None:
-        """One line per picture, one column per metric; figures in full precision."""
-        text = io.StringIO()
-        writer = csv.DictWriter(text, fieldnames=list(self.rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(self.rows)
-        _write_text(path, text.getvalue())
-
-    def write_json(self, path: Path) -> None:
-        """Rows, summary, unavailable metrics, the variant of each metric, versions, hardware and seed."""
-        content = {
-            "summary": {name: asdict(mean) for name, mean in self.summary.items()},
-            "unavailable": self.unavailable,
-            "protocol": {name: METRICS[name].origin for name in self.summary},
-            "bootstrap": {"resamples": RESAMPLES, "seed": SEED, "level": 0.95},
-            "seconds_per_image": self.seconds,
-            "versions": {"seesr": seesr.__version__} | {name: version(name) for name in ("torch", "numpy", "pillow")},
-            "machine": {"platform": platform.platform(), "python": platform.python_version(), "cpus": os.cpu_count()},
-            "images": self.rows,
-        }
-        _write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
 def evaluate_folder(
@@ -126,7 +96,6 @@ def evaluate_folder(
     per_image = [metric for metric in usable if not metric.whole_set]
 
     known = _read_cache(cache)
-    spent: dict[str, list[float]] = {}
     rows: list[dict[str, Any]] = []
     for done, pair in enumerate(pairs):
         progress(done, len(pairs))
@@ -134,7 +103,7 @@ def evaluate_folder(
         scores = known.get(key, {})
         todo = [metric for metric in per_image if metric.name not in scores]
         if todo:
-            new = _score(pair, todo, device, spent)
+            new = _score(pair, todo, device)
             _append_cache(cache, {"key": key, "image": pair.name, "scores": new})
             scores = scores | new
         rows.append({"image": pair.name} | {metric.name: scores[metric.name] for metric in per_image})
@@ -150,8 +119,7 @@ def evaluate_folder(
                 unavailable[metric.name] = f"came out as {figure}; the set may be too small for it"
         else:
             summary[metric.name] = bootstrap_mean([row[metric.name] for row in rows])
-    seconds = {name: sum(times) / len(times) for name, times in spent.items()}
-    return Evaluation(rows, summary, unavailable, seconds)
+    return Evaluation(rows, summary, unavailable)
 
 
 def pair_images(restored: Path, reference: Path | None) -> list[Pair]:
@@ -229,8 +197,8 @@ def _images_by_name(folder: Path) -> dict[str, Path]:
     return images
 
 
-def _score(pair: Pair, metrics: list[Metric], device: str, spent: dict[str, list[float]]) -> dict[str, float]:
-    """Figures of one picture; adds the seconds each metric took to `spent`."""
+def _score(pair: Pair, metrics: list[Metric], device: str) -> dict[str, float]:
+    """Figures of one picture."""
     image = to_tensor(read_photo(pair.restored).rgb).to(device)  # (1, 3, H, W)
     inputs = [image]
     if pair.reference is not None:
@@ -242,7 +210,6 @@ def _score(pair: Pair, metrics: list[Metric], device: str, spent: dict[str, list
             )
     scores = {}
     for metric in metrics:
-        start = time.perf_counter()
         try:
             with torch.inference_mode():
                 score = float(metric.load(device)(*inputs[: 1 + metric.needs_reference]))
@@ -251,7 +218,6 @@ def _score(pair: Pair, metrics: list[Metric], device: str, spent: dict[str, list
         if not math.isfinite(score):
             raise SeesrError(f"{pair.restored}: {metric.name} is {score}; leave the picture or the metric out")
         scores[metric.name] = score
-        spent.setdefault(metric.name, []).append(time.perf_counter() - start)
     return scores
 
 
@@ -282,11 +248,3 @@ def _append_cache(cache: Path | None, entry: dict[str, Any]) -> None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with cache.open("a") as file:
             file.write("\n" + json.dumps(entry))  # a new line first: the last one may be cut short
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text)
-    partial.replace(path)

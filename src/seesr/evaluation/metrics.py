@@ -60,13 +60,15 @@ def _pyiqa(model: str) -> Callable[[torch.device], Score]:
     def build(device: torch.device) -> Score:
         try:
             import pyiqa
-        except ImportError as error:
+        except (ImportError, RuntimeError, AttributeError) as error:  # the latter two: torch and torchvision at odds
             raise SeesrError(f"needs the packages pyiqa and torchvision ({error}); pip install pyiqa") from None
         try:
             score = pyiqa.create_metric(model, device=device)
-        except (OSError, RuntimeError) as error:
+        except Exception as error:  # whatever its downloads and other packages raise, the other metrics go on
             raise SeesrError(f"pyiqa could not load {model} ({error}); its weights come from the network") from None
-        return score if model == "fid" else lambda images: score(images).flatten()
+        if model == "fid":
+            return lambda reference, restored: score(reference, restored, verbose=False)
+        return lambda images: score(images).flatten()
 
     return build
 

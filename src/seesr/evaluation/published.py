@@ -6,12 +6,26 @@ on StableSR's 512 x 512 crops with the metrics' variants that `seesr.evaluation.
 
 import csv
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
 from seesr.evaluation.metrics import METRICS
+
+REPRODUCED_WITHIN = {
+    "PSNR": 0.1,
+    "SSIM": 0.004,
+    "LPIPS": 0.004,
+    "DISTS": 0.004,
+    "FID": 2.0,
+    "NIQE": 0.15,
+    "MUSIQ": 0.5,
+    "MANIQA": 0.005,
+    "CLIPIQA": 0.005,
+}
+"""How far a mean may lie from the published one to count as reproduced here."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +52,7 @@ def published_for(testset: Path) -> list[PublishedRow]:
     ones. RealSRSet, which has no references, is another set than RealSR.
     """
     for name in (testset.resolve().name, testset.resolve().parent.name):
-        plain = re.sub(r"[^a-z0-9]", "", name.lower())
+        plain = _plain(name)
         for mark, title in (("drealsr", "DRealSR"), ("realsrset", ""), ("realsr", "RealSR"), ("div2k", "DIV2K-Val")):
             if mark in plain:
                 return [row for row in published_rows() if row.testset == title]
@@ -60,3 +74,50 @@ def published_rows() -> tuple[PublishedRow, ...]:
         )
         for row in csv.DictReader(text.splitlines())
     )
+
+
+@dataclass(frozen=True)
+class Reproduction:
+    """A measured mean held against the published one of the same method: difference = measured - published."""
+
+    published: float
+    difference: float
+    holds: bool
+
+
+def published_as(method: str) -> str | None:
+    """The published method that a measured one is, told by its name; None for any other.
+
+    `realesrgan-x4plus`, `folder:results/osediff`, `spandrel:BSRGAN.pth`; a SeeSR model whose name says so, with the
+    paper's profile and nothing changed (`sd2-seesr:paper`).
+    """
+    kind, colon, what = method.partition(":")
+    outside = kind in ("folder", "spandrel")
+    if colon and not outside and what != "paper":
+        return None
+    last = _plain(Path(what if outside else kind).name)
+    if "anime" in last:
+        return None
+    names = {_plain(row.method): row.method for row in published_rows()}
+    found = [name for name in names if name in last]
+    return names[max(found, key=len)] if found else None
+
+
+def reproductions(testset: Path, pictures: int, method: str, means: Mapping[str, float]) -> dict[str, Reproduction]:
+    """By metric: how `means`, measured on so many pictures of a test set, compare with those published for the method.
+
+    {} where nothing was published, or not on as many pictures.
+    """
+    name = published_as(method)
+    for row in published_for(testset):
+        if row.method == name and row.pictures == pictures:
+            differences = {metric: means[metric] - row.scores[metric] for metric in row.scores if metric in means}
+            return {
+                metric: Reproduction(row.scores[metric], difference, abs(difference) <= REPRODUCED_WITHIN[metric])
+                for metric, difference in differences.items()
+            }
+    return {}
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[^a-z0-9]", "", name.lower())

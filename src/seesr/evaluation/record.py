@@ -3,17 +3,11 @@
 import csv
 import io
 import json
-import os
-import platform
 from dataclasses import asdict
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
 
-import torch
-
-import seesr
 from seesr.evaluation.benchmark import RESAMPLES, SEED
+from seesr.evaluation.machine import machine, versions
 from seesr.evaluation.metrics import METRICS
 from seesr.evaluation.run import Results, mebibytes
 
@@ -42,7 +36,9 @@ def write_json(results: Results, path: Path) -> None:
                 "summary": {name: asdict(method.evaluation.summary[name]) for name in results.metrics},
                 "seconds_per_image": method.mean_cost().seconds,
                 "peak_mib": mebibytes(method.mean_cost()),
+                "restored_on": method.hardware(),
                 "settings": method.settings,
+                "published": {name: asdict(found) for name, found in results.reproductions(method).items()},
             }
             for method in results.methods
         },
@@ -59,41 +55,6 @@ def write_json(results: Results, path: Path) -> None:
         "images": results.rows(),
     }
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def versions() -> dict[str, str]:
-    """Of this package and of those that can change a figure; what is not installed is left out."""
-    found = {"seesr": seesr.__version__}
-    for name in ("torch", "diffusers", "transformers", "numpy", "pillow", "scipy", "pyiqa"):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def machine(device: str) -> dict[str, Any]:
-    """What the times were taken on."""
-    found: dict[str, Any] = {
-        "platform": platform.platform(),
-        "python": platform.python_version(),
-        "processor": _processor(),
-        "cpus": os.cpu_count(),
-        "threads": torch.get_num_threads(),
-        "device": device,
-    }
-    if device.startswith("cuda"):
-        found["gpu"] = torch.cuda.get_device_name(torch.device(device))
-    return found
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or platform.machine())
 
 
 def write_text(path: Path, text: str) -> None:

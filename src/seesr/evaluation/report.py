@@ -16,9 +16,10 @@ import numpy as np
 from PIL import Image
 
 from seesr.evaluation.benchmark import RESAMPLES, Difference, Mean
+from seesr.evaluation.machine import machine, versions
 from seesr.evaluation.metrics import METRICS
-from seesr.evaluation.published import PublishedRow, published_for
-from seesr.evaluation.record import machine, versions, write_text
+from seesr.evaluation.published import REPRODUCED_WITHIN, PublishedRow, Reproduction, published_for
+from seesr.evaluation.record import write_text
 from seesr.evaluation.run import MethodResult, Results, mebibytes
 from seesr.images import read_photo
 
@@ -63,8 +64,9 @@ def decimals(metric: str) -> int:
 
 
 def signed(value: float, digits: int) -> str:
-    """A difference with its sign, a true minus for a negative one."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """A difference with its sign, a true minus for a negative one; what rounds to nothing has none."""
+    text = f"{value:+.{digits}f}".replace("-", "−")
+    return text if text.strip("+−0.") else text[1:]
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -86,13 +88,12 @@ def _table(results: Results, published: list[PublishedRow]) -> str:
 
 def _measured_row(results: Results, method: MethodResult) -> str:
     cells = []
+    reproductions = results.reproductions(method)
     for name in results.metrics:
         mean = method.evaluation.summary[name]
-        choose = max if METRICS[name].higher_is_better else min
-        best = choose(other.evaluation.summary[name].mean for other in results.methods)
-        mark = ' class="best"' if mean.mean == best and len(results.methods) > 1 else ""
+        mark = ' class="best"' if mean.mean == results.best(name) and len(results.methods) > 1 else ""
         difference = results.differences.get(name, {}).get(method.name)
-        cells.append(f"<td{mark}>{_figure(mean, difference, decimals(name))}</td>")
+        cells.append(f"<td{mark}>{_figure(mean, difference, reproductions.get(name), decimals(name))}</td>")
     cost = method.mean_cost()
     peak = mebibytes(cost)
     cells.append(f"<td>{'' if cost.seconds is None else f'{cost.seconds:.3g}'}</td>")
@@ -100,13 +101,16 @@ def _measured_row(results: Results, method: MethodResult) -> str:
     return f"<tr><th>{html.escape(method.name)}</th>{''.join(cells)}</tr>"
 
 
-def _figure(mean: Mean, difference: Difference | None, digits: int) -> str:
+def _figure(mean: Mean, difference: Difference | None, published: Reproduction | None, digits: int) -> str:
     text = f"{mean.mean:.{digits}f}"
     if mean.low is not None:
         text += f"<small>{mean.low:.{digits}f} – {mean.high:.{digits}f}</small>"
     if difference is not None:
         p_value = "&lt; .001" if difference.p_value < 0.001 else f"= {difference.p_value:.3f}".replace("0.", ".")
         text += f"<small>{signed(difference.mean, digits)}, p {p_value}</small>"
+    if published is not None:
+        kind = "holds" if published.holds else "off"
+        text += f'<small class="{kind}">{signed(published.difference, digits)} to published</small>'
     return text
 
 
@@ -127,6 +131,9 @@ def _notes(results: Results, published: list[PublishedRow]) -> str:
     if published:
         sources = dict.fromkeys(row.source for row in published)
         lines.append(f"Published figures: {'; '.join(sources)}.")
+        if any(results.reproductions(method) for method in results.methods):
+            within = ", ".join(f"{name} {REPRODUCED_WITHIN[name]:g}" for name in results.metrics)
+            lines.append(f"“To published” is green where the mean is reproduced, that is within {within}.")
         count = len(results.testset.pairs)
         if count != published[0].pictures:
             lines.append(
@@ -172,7 +179,7 @@ def _plot(results: Results, metric: str) -> str:
     for i, (method, values) in enumerate(zip(results.methods, rows)):
         middle = _TOP + _ROW * i + _ROW / 2
         first, median, third = (at(value) for value in np.quantile(values, (0.25, 0.5, 0.75)))
-        label = method.name if len(method.name) <= 18 else f"{method.name[:17]}…"
+        label = method.name if len(method.name) <= 18 else f"{method.name[:7]}…{method.name[-10:]}"
         marks.append(f'<text class="name" x="0" y="{middle + 4}">{html.escape(label)}</text>')
         marks.append(
             f'<rect class="box" x="{first}" y="{middle - 10}" width="{third - first:.1f}" height="20" rx="3"/>'

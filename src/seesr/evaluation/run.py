@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seesr.errors import SeesrError
+from seesr.evaluation.baselines.interface import Case, Method
 from seesr.evaluation.benchmark import (
     Difference,
     Evaluation,
@@ -25,12 +26,16 @@ from seesr.evaluation.benchmark import (
     pair_images,
     paired_difference,
 )
-from seesr.evaluation.methods import Case, Method
+from seesr.evaluation.machine import hardware
 from seesr.evaluation.metrics import get_metric
+from seesr.evaluation.published import Reproduction, reproductions
 from seesr.images import read_photo, write_photo
 
 SCALE = 4
 """Enlargement where there is no reference to tell it: that of all the field's test sets."""
+
+SIDES = (("lr", "hr"), ("test_LR", "test_HR"), ("lq", "gt"))
+"""Names of the subfolders with the low-resolution pictures and the references: ours, and those of StableSR's sets."""
 
 Progress = Callable[[str, int, int], None]
 """Told what is being done, and how many pictures of how many are through with it."""
@@ -56,10 +61,11 @@ class Testset:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one restoration; None where a method cannot tell."""
+    """Of one restoration; None where a method cannot tell. hardware: what it was restored on, in words."""
 
     seconds: float | None
     peak_bytes: int | None
+    hardware: str | None = None
 
 
 @dataclass(frozen=True)
@@ -77,6 +83,10 @@ class MethodResult:
         seconds = [cost.seconds for cost in self.costs.values() if cost.seconds is not None]
         peaks = [cost.peak_bytes for cost in self.costs.values() if cost.peak_bytes is not None]
         return Cost(sum(seconds) / len(seconds) if seconds else None, max(peaks, default=None))
+
+    def hardware(self) -> list[str]:
+        """All that the pictures whose time is known were restored on: more than one where a run went on elsewhere."""
+        return sorted({cost.hardware for cost in self.costs.values() if cost.hardware and cost.seconds is not None})
 
 
 @dataclass(frozen=True)
@@ -96,6 +106,16 @@ class Results:
     def metrics(self) -> list[str]:
         """Those that could be computed for every method, in the order asked for."""
         return [name for name in self.methods[0].evaluation.summary if name not in self.unavailable]
+
+    def best(self, metric: str) -> float:
+        """The best mean of all methods."""
+        means = [method.evaluation.summary[metric].mean for method in self.methods]
+        return (max if get_metric(metric).higher_is_better else min)(means)
+
+    def reproductions(self, method: MethodResult) -> dict[str, Reproduction]:
+        """By metric: how a method's mean compares with the published one; {} where there is none."""
+        means = {name: method.evaluation.summary[name].mean for name in self.metrics}
+        return reproductions(self.testset.folder, len(self.testset.pairs), method.name, means)
 
     @property
     def unavailable(self) -> dict[str, str]:
@@ -122,7 +142,7 @@ def mebibytes(cost: Cost) -> float | None:
 
 
 def read_testset(folder: Path, limit: int | None = None) -> Testset:
-    """The test set in `folder`: subfolders lr/ and hr/, lr/ alone, or just pictures, which are then the lr/.
+    """The test set in `folder`: two of the subfolders `SIDES`, that of low resolution alone, or just pictures.
 
     Every picture is read once, so that a bad one is found before hours of work, and each reference must be larger than
     its low-resolution picture by the same whole number.
@@ -135,10 +155,8 @@ def read_testset(folder: Path, limit: int | None = None) -> Testset:
     """
     if limit is not None and limit < 1:
         raise SeesrError(f"--limit cannot be {limit}; it must be 1 or more")
-    low, references = folder / "lr", folder / "hr"
-    if references.is_dir() and not low.is_dir():
-        raise SeesrError(f"{folder}: has hr/ but no lr/ with the pictures to restore; add it")
-    pairs = pair_images(low if low.is_dir() else folder, references if references.is_dir() else None)[:limit]
+    low, references = _sides(folder)
+    pairs = pair_images(low, references)[:limit]
     scales = {}
     for pair in pairs:
         width, height = read_photo(pair.restored).rgb.size
@@ -155,6 +173,16 @@ def read_testset(folder: Path, limit: int | None = None) -> Testset:
             first = next(iter(scales))
             raise SeesrError(f"{pair.reference} enlarges {scale} times, {first} {scales[first]} times; separate them")
     return Testset(folder, pairs, next(iter(scales.values()), SCALE))
+
+
+def _sides(folder: Path) -> tuple[Path, Path | None]:
+    """Folders of the low-resolution pictures and of the references, if there are any."""
+    for low, high in SIDES:
+        if (folder / low).is_dir():
+            return folder / low, folder / high if (folder / high).is_dir() else None
+        if (folder / high).is_dir():
+            raise SeesrError(f"{folder}: has {high}/ but no {low}/ with the pictures to restore; add it")
+    return folder, None
 
 
 # -------------------------------------------------------------------------------------------------------------- run
@@ -186,7 +214,7 @@ def run_evaluation(
     if against is not None and against not in [method.name for method in methods]:
         raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
     restored = [
-        _restore(testset, method, output / "restored" / folder_name(method.name), progress) for method in methods
+        restore_testset(testset, method, output / "restored" / folder_name(method.name), progress) for method in methods
     ]
     results = [
         MethodResult(
@@ -223,10 +251,13 @@ def folder_name(method: str) -> str:
     return plain if plain == method else f"{plain}-{hashlib.sha256(method.encode()).hexdigest()[:6]}"
 
 
-def _restore(
+def restore_testset(
     testset: Testset, method: Method, folder: Path, progress: Progress
 ) -> tuple[dict[str, Path], dict[str, Cost]]:
-    """Files and costs by picture's name; a line of `restored.jsonl` says what a file came from, under its hash."""
+    """Restore what is missing in `folder`; returns files and costs by picture's name.
+
+    A line of `restored.jsonl` says what a file came from, under its hash.
+    """
     log = folder / "restored.jsonl"
     done = _read_log(log)
     files, costs = {}, {}
@@ -245,11 +276,11 @@ def _restore(
                 raise SeesrError(f"{method.name} made {sizes[0]} of {pair.restored}; it should be {sizes[1]}")
             write_photo(result.image, target)
             entry = {"image": pair.name, "source": source.hexdigest(), "file": _hash_of(target)}
-            entry |= {"seconds": result.seconds, "peak_bytes": result.peak_bytes}
+            entry |= {"seconds": result.seconds, "peak_bytes": result.peak_bytes, "hardware": hardware()}
             with log.open("a") as file:
                 file.write("\n" + json.dumps(entry))  # a new line first: the last one may be cut short
         files[pair.name] = target
-        costs[pair.name] = Cost(entry["seconds"], entry["peak_bytes"])
+        costs[pair.name] = Cost(entry["seconds"], entry["peak_bytes"], entry.get("hardware"))
     progress(f"restoring with {method.name}", len(testset.pairs), len(testset.pairs))
     return files, costs
 

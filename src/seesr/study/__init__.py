@@ -1,0 +1,1 @@
+"""The paper's user study: made, served to raters, and evaluated."""
