@@ -1,27 +1,25 @@
 """The training loop: exact resume after a kill, clean stop, guards; configs and photos are checked before the start."""
 
 import dataclasses
-import io
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from seesr.errors import SeesrError
-from seesr.training import loop
+from seesr.training import checkpoints, light, loop
+from seesr.training.averaging import WeightAverage
 from seesr.training.config import load_config
-from seesr.training.data import Crops, DegradationMix, load_photos
+from seesr.training.light import load_light, save_light
 
 
 class Numbers(Dataset[dict[str, Tensor]]):
@@ -76,6 +74,9 @@ def config(output: Path | str, **changes: object) -> loop.LoopConfig:
 IMPORT = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_training_loop as t"
 
 
+BREAK_THEN_NOT = ("event='SIGTERM', at=7", "")
+
+
 def weights(output: Path) -> dict[str, Tensor]:
     return load_file(output / "model" / "net.safetensors")
 
@@ -98,10 +99,13 @@ def test_stopped_runs_go_on_to_the_weights_of_an_unbroken_one(tmp_path: Path) ->
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
+@pytest.mark.parametrize("sharded", [False, True])
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, sharded: bool) -> None:
+    """Copies of everything in each (DDP), or everything split among them (FSDP); the run is broken once."""
     script = tmp_path / "two.py"
-    code = f"t.loop.train(lambda: t.TinyStage(dropout=0.0), t.config({str(tmp_path / 'two')!r}, batch_size=3))"
-    script.write_text(f"{IMPORT}; {code}")
+    options = f"{str(tmp_path / 'two')!r}, batch_size=3, sharded={sharded}"
+    runs = [f"t.loop.train(lambda: t.TinyStage(dropout=0.0, {event}), t.config({options}))" for event in BREAK_THEN_NOT]
+    script.write_text("; ".join([IMPORT, *runs]))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
     ran = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"ACCELERATE_USE_CPU": "true"})
     assert ran.returncode == 0, ran.stderr
@@ -112,7 +116,7 @@ def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None
 
 def test_half_a_checkpoint_is_never_taken_for_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loop.train(TinyStage, config(tmp_path, steps=2))
-    monkeypatch.setattr(loop, "save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    monkeypatch.setattr(checkpoints, "save_file", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         loop.train(TinyStage, config(tmp_path, steps=3))
     monkeypatch.undo()
@@ -136,11 +140,77 @@ def test_a_checkpoint_of_another_size_is_refused(tmp_path: Path) -> None:
         loop.train(lambda: TinyStage(width=9), config(tmp_path))
 
 
+def test_a_light_checkpoint_goes_on_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In bfloat16 and small files; on the other machine the rate rises anew, and the next resume is exact again."""
+    monkeypatch.setattr(light, "FILE_BYTES", 2000)
+    here, there = tmp_path / "here", tmp_path / "there"
+    loop.train(lambda: TinyStage(width=300, event="SIGTERM", at=5), config(here, light_checkpoint=True, steps=20))
+    files = list((here / "light").iterdir())
+    assert len(files) > 4
+    assert all(file.stat().st_size <= 2000 for file in files if file.suffix == ".safetensors")
+    shutil.copytree(here / "light", there / "light")
+    stage = TinyStage(width=300, event="SIGTERM", at=8)
+    loop.train(lambda: stage, config(there, steps=20, rewarm_steps=4))
+    state = json.loads((there / "checkpoints" / "step-00000009" / "state.json").read_text())
+    assert (state["samples"], state["rewarm_from"]) == (54, 6)
+
+
+def test_the_light_checkpoint_holds_the_trained_and_the_averaged_weights(tmp_path: Path) -> None:
+    made = [nn.Sequential(nn.Linear(40, 30), nn.BatchNorm1d(30)) for _ in range(2)]
+    made[0][0].bias.requires_grad_(False)
+    made[1][0].bias.requires_grad_(False)
+    averages = [WeightAverage({"net": net}, 0.9) for net in made]
+    made[0](torch.randn(8, 40))  # moves the running mean
+    averages[0].shadow["net/0.weight"] += 1
+    save_light(tmp_path, {"net": made[0]}, averages[0], {"step": 3})
+    untouched = made[1][0].bias.clone()
+    assert load_light(tmp_path, {"net": made[1]}, averages[1]) == {"step": 3}
+    for name in ("0.weight", "1.weight", "1.running_mean", "1.num_batches_tracked"):
+        one, other = made[0].state_dict()[name], made[1].state_dict()[name]
+        assert torch.allclose(one.double(), other.double(), rtol=2**-8), name  # bfloat16 keeps eight bits
+    assert torch.allclose(averages[0].shadow["net/0.weight"], averages[1].shadow["net/0.weight"], rtol=2**-8)
+    assert torch.equal(made[1][0].bias, untouched)  # frozen: of the model's folder
+    other = {"net": nn.Sequential(nn.Linear(40, 31), nn.BatchNorm1d(31))}
+    with pytest.raises(SeesrError, match="of another model"):
+        load_light(tmp_path, other, WeightAverage(other, 0.9))
+    file = tmp_path / "weights-00000.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    with pytest.raises(SeesrError, match="damaged"):
+        load_light(tmp_path, {"net": made[1]}, averages[1])
+
+
+def test_eight_bit_adam_trains_and_goes_on_exactly(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes")
+    for output, steps in (("whole", 6), ("broken", 3), ("broken", 6)):
+        loop.train(
+            lambda: TinyStage(width=1024, dropout=0.0),
+            config(tmp_path / output, steps=steps, optimizer="adamw8bit", schedule="constant"),
+        )
+    whole, broken = weights(tmp_path / "whole"), weights(tmp_path / "broken")
+    assert all(torch.equal(broken[name], whole[name]) for name in whole)
+    assert all(bool(value.isfinite().all()) for value in whole.values())
+
+
+def test_eight_bit_adam_without_its_library_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "bitsandbytes", None)
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", None)
+    with pytest.raises(SeesrError, match="needs bitsandbytes"):
+        loop.train(TinyStage, config(tmp_path, optimizer="adamw8bit"))
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works there")
+def test_half_precision_without_a_gpu_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(SeesrError, match="precision: fp16 cannot be used here"):
+        loop.train(TinyStage, config(tmp_path, precision="fp16"))
+
+
 def test_learning_rate_schedules(tmp_path: Path) -> None:
     cosine = config(tmp_path, steps=110, warmup_steps=10)
     assert [loop.learning_rate_factor(cosine, step) for step in (0, 9, 10, 60)] == pytest.approx([0.1, 1, 1, 0.5])
     halved = config(tmp_path, schedule="halve", halve_at=[5, 8])
     assert [loop.learning_rate_factor(halved, step) for step in (0, 4, 5, 8)] == [0.5, 1, 0.5, 0.25]
+    again = config(tmp_path, schedule="halve", halve_at=[5], rewarm_steps=4)
+    assert [loop.learning_rate_factor(again, step, 6) for step in (6, 7, 9, 10)] == [0.125, 0.25, 0.5, 0.5]
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -194,68 +264,3 @@ def test_a_missing_key_is_named(tmp_path: Path) -> None:
     file.write_text(BASE.replace("steps: 10\n", ""))
     with pytest.raises(SeesrError, match="the key steps is missing"):
         load_config(Outer, file)
-
-
-def picture(seed: int, size: int = 40) -> bytes:
-    content = io.BytesIO()
-    pixels = np.random.default_rng(seed).integers(0, 256, (size, size + 8, 3), dtype=np.uint8)
-    Image.fromarray(pixels).save(content, "png")
-    return content.getvalue()
-
-
-def shard(path: Path, files: dict[str, bytes]) -> Path:
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
-    return path
-
-
-def test_damaged_photos_are_left_out_and_reported(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    files = {"a.png": picture(0), "a.json": b'{"label": "x"}', "b.png": picture(1)[:300], "c.png": picture(2)}
-    shard(tmp_path / "s.tar", files)
-    photos = load_photos([str(tmp_path / "*.tar")], 40)
-    assert [Path(photo.name).name for photo in photos] == ["a.png", "c.png"]
-    assert photos[0].info == {"label": "x"}
-    assert "1 damaged" in caplog.text
-
-
-def test_useless_photos_are_errors(tmp_path: Path) -> None:
-    whole = shard(tmp_path / "whole.tar", {"a.png": picture(0), "b.png": picture(1)})
-    with pytest.raises(SeesrError, match=r"smaller than the crop of 41 pixels.*48x40"):
-        load_photos([str(whole)], 41)
-    for size in (whole.stat().st_size // 4, whole.stat().st_size - 9216, 512):
-        (tmp_path / "cut.tar").write_bytes(whole.read_bytes()[:size])
-        with pytest.raises(SeesrError, match=r"cut\.tar"):
-            load_photos([str(tmp_path / "cut.tar")], 40)
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(SeesrError, match="holds no picture"):
-        load_photos([str(tmp_path / "empty")], 40)
-    with pytest.raises(SeesrError, match="there is no file or folder"):
-        load_photos([str(tmp_path / "nowhere-*.tar")], 40)
-
-
-def test_crops_depend_on_seed_and_number_alone(tmp_path: Path) -> None:
-    for number in range(3):
-        (tmp_path / f"{number}.png").write_bytes(picture(number))
-    photos = load_photos([str(tmp_path)], 16)
-    one, other = Crops(photos, 16, seed=5), Crops(photos, 16, seed=5)
-    backwards = {index: other[index] for index in reversed(range(9))}
-    assert all(torch.equal(one[index][key], backwards[index][key]) for index in range(9) for key in ("hr", "seed"))
-    assert not torch.equal(one[0]["hr"], Crops(photos, 16, seed=6)[0]["hr"])
-    order = [one._permutation(epoch).tolist() for epoch in range(6)]
-    assert all(sorted(epoch) == [0, 1, 2] for epoch in order)  # every photo once an epoch
-    assert len({tuple(epoch) for epoch in order}) > 1
-
-
-def test_the_mixture_draws_by_seed_and_keeps_its_shares() -> None:
-    mix = DegradationMix({"bicubic": 1.0, "camera": 3.0})
-    hr, seeds = torch.rand(1, 3, 16, 16), torch.arange(60)
-    lr, target = mix(hr.expand(60, -1, -1, -1), seeds)
-    assert torch.equal(lr[7:9], mix(hr.expand(2, -1, -1, -1), seeds[7:9])[0])
-    assert torch.equal(target[0], hr[0])
-    clean = DegradationMix({"bicubic": 1.0})(hr, seeds[:1])[0]
-    assert 0.1 < (lr == clean).flatten(1).all(1).double().mean() < 0.4
-    with pytest.raises(SeesrError, match="no mixture"):
-        DegradationMix({"bicubic": -1.0})

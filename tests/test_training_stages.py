@@ -12,7 +12,7 @@ import torch
 from accelerate import init_empty_weights
 from diffusers import UNet2DConditionModel
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from conftest import DATA, Outcome, Reference
@@ -21,32 +21,16 @@ from seesr.checkpoints.files import find_weights, read_state_dict
 from seesr.errors import SeesrError
 from seesr.models.dape import plain_ram
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, image_attention_parameters
-from seesr.models.tagger import Tagger
 from seesr.training import dape, loop
 from seesr.training import seesr as stage2
 from seesr.training.data import Crops, DegradationMix, Pairs, load_photos
+from taggers import save_small_ram
 
 
 @pytest.fixture
 def ram(tmp_path: Path) -> Path:
     """Folder of a plain tagger whose random weights are large enough for its output to depend on the picture."""
-    tagger = Tagger(
-        tags=[f"tag{i}" for i in range(12)],
-        thresholds=[0.5] * 12,
-        image_size=64,
-        embed_dim=16,
-        depths=[1, 1, 1, 1],
-        num_heads=[1, 2, 4, 8],
-        window_size=2,
-        label_dim=16,
-        head_dim=32,
-        head_feed_forward_dim=64,
-    )
-    for parameter in tagger.parameters():
-        if parameter.ndim > 1:
-            nn.init.normal_(parameter, std=1.5 / parameter[0].numel() ** 0.5)
-    tagger.save_pretrained(tmp_path / "ram")
-    return tmp_path / "ram"
+    return save_small_ram(tmp_path / "ram")
 
 
 @pytest.fixture
@@ -131,6 +115,13 @@ def test_dape_with_one_term_trains_what_the_term_reaches(dape_config: Callable[.
         factors = {n: t for n, t in tensors(tmp_path / term / "model").items() if n.endswith("lora_B")}
         assert all(bool(t.any()) for name, t in factors.items() if not name.startswith("head."))
         assert all(bool(t.any()) == head_learns for name, t in factors.items() if name.startswith("head."))
+
+
+def test_dape_with_checkpointed_gradients_learns_the_same(dape_config: Callable[..., Path], tmp_path: Path) -> None:
+    for checkpointing in (False, True):
+        dape.train(dape_config(gradient_checkpointing=checkpointing, output=str(tmp_path / str(checkpointing))))
+    plain, saving = (tensors(tmp_path / name / "model") for name in ("False", "True"))
+    assert all(torch.allclose(saving[name], tensor, atol=1e-6) for name, tensor in plain.items())
 
 
 def test_dape_needs_a_tagger(dape_config: Callable[..., Path], photos: Path) -> None:
@@ -302,6 +293,27 @@ def test_seesr_asks_for_the_noise_and_drops_what_it_is_told_to(
     is_empty = torch.tensor([torch.allclose(embeds, empty, atol=1e-6) for embeds in passed["encoder_hidden_states"]])
     assert torch.equal(is_empty, draws.text < 0.5)
     assert 0 < is_empty.sum() < 8
+
+
+def test_seesr_trains_with_tags_seen_beforehand(
+    seesr_config: Callable[..., stage2.SeesrConfig],
+    seesr: Callable[..., Outcome],
+    ram: Path,
+    photos: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = seesr_config(tags="photo", steps=1, validation_samples=1, validation_pictures=0)
+    with pytest.raises(SeesrError, match="have no tags of this tagger"):
+        stage2.SeesrStage(config)
+    assert seesr("data", "tag", photos, "--model", ram).code == 0
+    stage = stage2.SeesrStage(config)
+    batch = {name: [value] if name == "tags" else value[None] for name, value in stage.pairs[0].items()}
+    said: list[list[str]] = []
+    encode = stage.pipeline.encode_prompts
+    monkeypatch.setattr(stage.pipeline, "encode_prompts", lambda texts: said.append(texts) or encode(texts))
+    stage._loss(batch, drop_text=0.0, drop_conditions=0.0)
+    assert said == [batch["tags"]]
+    assert said[0][0].startswith("tag")
 
 
 def test_seesr_goes_on_exactly_and_its_model_restores_and_converts(

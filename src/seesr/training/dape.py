@@ -9,42 +9,45 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from safetensors import SafetensorError
-from torch import Tensor
+from torch import Tensor, nn
 
 from seesr.errors import SeesrError
+from seesr.models.conv_tagger import ConvTagger
 from seesr.models.dape import add_lora, lora_layers, plain_ram
-from seesr.models.tagger import Tagger, TaggerOutput
+from seesr.models.tagger import Tagger
+from seesr.models.tagging import TaggerOutput
 from seesr.training import loop
 from seesr.training.config import load_config
-from seesr.training.data import SCALE, Crops, DegradationMix, Pairs, Photo, enlarge, load_photos
+from seesr.training.data import SCALE, Crops, DegradationMix, Pairs, PhotosConfig, Squares, enlarge, load_photos
 
 VALIDATION_SEED = 1234
 
 
 @dataclass(kw_only=True)
-class DapeConfig(loop.LoopConfig):
+class DapeConfig(PhotosConfig, loop.LoopConfig):
     """Config of `seesr train dape`."""
 
     model: str  # folder of a tagger, or of a model that has one
-    photos: list[str]  # folders or shards
     validation_photos: list[str]
     validation_samples: int = 64  # while training; all of them at the end
     size: int = 512  # photos are stretched whole to this square, a multiple of 4
     degradation: dict[str, float] = field(default_factory=lambda: {"seesr": 1.0})  # preset: weight
+    enlarge: bool = True  # the student sees the degraded photo brought back to `size`; else as it is, as in restoration
     lora_rank: int = 8  # of new factors; a tagger that brings factors goes on with them
     lora_alpha: float = 1.0
     loss: Literal["both", "representation", "logits"] = "both"
     logits_weight: float = 1.0
+    gradient_checkpointing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.scale_jitter != 1:
+            raise SeesrError(f"scale_jitter is {self.scale_jitter}; this stage sees whole photos, leave it out")
         if self.size <= 0 or self.size % SCALE:
             raise SeesrError(f"size is {self.size}; give a multiple of {SCALE}")
         for key in ("lora_rank", "lora_alpha", "logits_weight"):
@@ -60,17 +63,23 @@ class DapeStage(loop.Stage):
     def __init__(self, config: DapeConfig):
         self.config = config
         degrade = DegradationMix(config.degradation)
-        self.pairs = Pairs(whole_photos(config.photos, config.size, config.seed), degrade)
-        self.validation = Pairs(whole_photos(config.validation_photos, config.size, VALIDATION_SEED), degrade)
-        self.tagger = load_tagger(Path(config.model))
+        photos, validation = (
+            Squares(load_photos(sources, 1, memory_gb=config.memory_gb), config.size)
+            for sources in (config.photos, config.validation_photos)
+        )
+        self.pairs = Pairs(Crops(photos, config.size, config.seed, turn=False), degrade)
+        self.validation = Pairs(Crops(validation, config.size, VALIDATION_SEED, turn=False), degrade)
+        self.tagger = cast(Any, load_tagger(Path(config.model)))
         if not lora_layers(self.tagger):
             add_lora(self.tagger, config.lora_rank, config.lora_rank, config.lora_alpha / config.lora_rank)
             self.tagger.register_to_config(lora_rank=config.lora_rank, lora_alpha=config.lora_alpha)
-        self.tagger.requires_grad_(False)
+        self.tagger.requires_grad_(False).to(memory_format=torch.channels_last)
         for name, layer in lora_layers(self.tagger).items():
-            if name.startswith("visual_encoder.") or config.loss != "representation":  # the head makes only logits
+            if not name.startswith("head") or config.loss != "representation":  # the head makes only logits
                 layer.lora_A.requires_grad_(True)
                 layer.lora_B.requires_grad_(True)
+        if config.gradient_checkpointing:
+            _checkpoint_gradients(self.tagger)
         self.modules = {"tagger": self.tagger}
         self.frozen = {}
 
@@ -82,13 +91,16 @@ class DapeStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         teacher = self._teach(batch["target"])
-        student = self.modules["tagger"](self.tagger.preprocess(enlarge(batch["lr"])))
+        student = self.modules["tagger"](self.tagger.preprocess(self._shown(batch["lr"])))
         terms = distance(student, teacher)
         if self.config.loss == "both":
             loss = terms["representation"] + self.config.logits_weight * terms["logits"]
         else:
             loss = terms[self.config.loss]
         return {"loss": loss} | terms
+
+    def _shown(self, lr: Tensor) -> Tensor:
+        return enlarge(lr) if self.config.enlarge else lr
 
     @torch.no_grad()
     def _teach(self, target: Tensor) -> TaggerOutput:
@@ -106,10 +118,10 @@ class DapeStage(loop.Stage):
         for number in range(count):
             sample = self.validation[number]
             lr, target = (sample[name][None].to(self.tagger.device) for name in ("lr", "target"))
-            enlarged = enlarge(lr)
+            shown = self._shown(lr)
             teacher = self._teach(target)
             least = distance(teacher, teacher)["logits"]  # the entropy of the teacher's probabilities
-            students = {"": self.tagger(self.tagger.preprocess(enlarged)), "ram_": self._teach(enlarged)}
+            students = {"": self.tagger(self.tagger.preprocess(shown)), "ram_": self._teach(shown)}
             for prefix, student in students.items():
                 terms = distance(student, teacher)
                 values.setdefault(f"{prefix}representation", []).append(float(terms["representation"]))
@@ -134,16 +146,14 @@ def distance(student: TaggerOutput, teacher: TaggerOutput) -> dict[str, Tensor]:
     }
 
 
-def whole_photos(sources: list[str], size: int, seed: int) -> Crops:
-    """Photos stretched whole to `size` x `size`, mirrored at random."""
-    square = [
-        Photo(photo.name, np.asarray(Image.fromarray(photo.pixels).resize((size, size), Image.Resampling.BICUBIC)))
-        for photo in load_photos(sources, 1)
-    ]
-    return Crops(square, size, seed, turn=False)
+def _checkpoint_gradients(tagger: nn.Module) -> None:
+    encoder = getattr(tagger, "visual_encoder", None)
+    if not getattr(encoder, "supports_gradient_checkpointing", False):
+        raise SeesrError("gradient_checkpointing: the encoder of this tagger has none; set it to false")
+    cast(Any, encoder).gradient_checkpointing_enable({"use_reentrant": False})
 
 
-def load_tagger(folder: Path) -> Tagger:
+def load_tagger(folder: Path) -> ConvTagger | Tagger:
     """The tagger of a tagger folder or of a model folder, in float32 and evaluation mode.
 
     Raises:
@@ -153,7 +163,8 @@ def load_tagger(folder: Path) -> Tagger:
     if not (place / "config.json").is_file():
         raise SeesrError(f"{folder} holds no tagger; give the folder of a model or of a tagger (see 'seesr convert')")
     try:
-        return Tagger.from_pretrained(place, torch_dtype=torch.float32).eval()
+        kind = ConvTagger if Tagger.load_config(place).get("_class_name") == "ConvTagger" else Tagger
+        return kind.from_pretrained(place, torch_dtype=torch.float32).eval()
     except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
         reason = str(error).strip().partition("\n")[0]
         raise SeesrError(f"{place}: the tagger cannot be loaded ({reason})") from error

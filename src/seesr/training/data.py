@@ -1,114 +1,106 @@
-"""Training photos, decoded once into memory, and the crops cut from them.
+"""Samples of training: crops of photos, and the degraded copies made of them.
 
 Every sample is a pure function of the seed and its running number: which photo (a fresh permutation each epoch), where
 the crop lies, how it is turned, and the seed of its degradation. So a run resumes at any sample without a trace, and
-the number of worker processes changes nothing.
+the number of worker processes changes nothing. A sample is one object from photo to batch: its clean picture, its
+degraded one and its tags cannot come apart.
 """
 
-import io
-import json
-import logging
-import tarfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import lru_cache
-from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from seesr.degradation import Degradation, preset
 from seesr.errors import SeesrError
+from seesr.training.photos import Photo, PhotosConfig, load_photos
 
-logger = logging.getLogger(__name__)
+__all__ = ["SCALE", "Crops", "DegradationMix", "Pairs", "Photo", "PhotosConfig", "Squares", "enlarge", "load_photos"]
 
 SCALE = 4  # HR side / LR side
-PICTURES = (".webp", ".jpg", ".jpeg", ".png")
 
 
-@dataclass(frozen=True)
-class Photo:
-    """A decoded photo: RGB `pixels`, (H, W, 3) uint8; `info` is the JSON file beside it, if any."""
-
-    name: str
-    pixels: np.ndarray
-    info: dict[str, Any] = field(default_factory=dict)
-
-
-def load_photos(sources: list[str], minimum: int) -> list[Photo]:
-    """Decode all photos of folders and tar shards (WebDataset layout), in the order of `sources`, then of their names.
-
-    Args:
-        sources: paths of folders or `.tar` files; `*` and `?` are expanded.
-        minimum: smallest width and height that is of use, in pixels.
-
-    Damaged pictures are left out, counted, and reported in the log.
-
-    Raises:
-        SeesrError: a source is missing, holds no picture, is a shard cut short, or has photos smaller than `minimum`.
-    """
-    photos: list[Photo] = []
-    damaged: list[str] = []
-    for source in (path for pattern in sources for path in _expand(pattern)):
-        files = _tar_files(source) if source.is_file() else _folder_files(source)
-        count = len(photos) + len(damaged)
-        for name, content, info in files:
-            try:
-                with Image.open(io.BytesIO(content)) as image:
-                    pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-                damaged.append(f"{name} ({error})")
-                continue
-            photos.append(Photo(name, pixels, info))
-        if len(photos) + len(damaged) == count:
-            raise SeesrError(f"{source} holds no picture ({', '.join(PICTURES)}); check the path")
-    if damaged:
-        logger.warning("left out %d damaged pictures, the first is %s", len(damaged), damaged[0])
-    if not photos:
-        raise SeesrError(f"none of the {len(damaged)} pictures in {', '.join(sources)} can be read")
-    small = [photo for photo in photos if min(photo.pixels.shape[:2]) < minimum]
-    if small:
-        height, width = small[0].pixels.shape[:2]
-        raise SeesrError(
-            f"{len(small)} of {len(photos)} photos are smaller than the crop of {minimum} pixels, the first is "
-            f"{small[0].name} ({width}x{height}); remove them or make the crop smaller"
-        )
-    return photos
-
-
-class Crops(Dataset[dict[str, Tensor]]):
+class Crops(Dataset[dict[str, Any]]):
     """Endless random crops, mirrored and, with `turn`, turned by quarters.
 
-    Sample number -> `hr`, uint8 (3, crop, crop), and its `seed`.
+    Sample number -> `hr`, uint8 (3, crop, crop), its `seed` and, of photos that have them, its `tags`, a text.
+
+    jitter: below 1, a crop is what is left of a window 1 to 1 / jitter times as wide (uniform in its inverse, and no
+    wider than the photo), reduced without aliasing.
     """
 
-    def __init__(self, photos: list[Photo], crop: int, seed: int, turn: bool = True):
+    def __init__(self, photos: Sequence[Photo], crop: int, seed: int, turn: bool = True, jitter: float = 1.0):
         self.photos = photos
         self.crop = crop
         self.seed = seed
         self.turn = turn
+        self.jitter = jitter
         self._permutation = lru_cache(maxsize=2)(self._draw_permutation)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
-        epoch, position = divmod(index, len(self.photos))
-        pixels = self.photos[self._permutation(epoch)[position]].pixels
+    @property
+    def damaged(self) -> int:
+        """Pictures found damaged while training."""
+        return getattr(self.photos, "damaged", 0)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        photo = self.photos[self.photo_of(index)]
         rng = np.random.default_rng((self.seed, 1, index))
-        top, left = (int(rng.integers(side - self.crop + 1)) for side in pixels.shape[:2])
-        crop = pixels[top : top + self.crop, left : left + self.crop]
+        window = self.crop
+        if self.jitter < 1:
+            window = min(round(self.crop / rng.uniform(self.jitter, 1)), *photo.pixels.shape[:2])
+        top, left = (int(rng.integers(side - window + 1)) for side in photo.pixels.shape[:2])
+        crop = photo.pixels[top : top + window, left : left + window]
+        if window > self.crop:
+            size = (self.crop, self.crop)
+            crop = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.LANCZOS))
         if self.turn:
             crop = np.rot90(crop, int(rng.integers(4)))
         if rng.integers(2):
             crop = crop[:, ::-1]
         hr = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))  # (3, crop, crop)
-        return {"hr": hr, "seed": torch.tensor(int(rng.integers(2**62)))}
+        sample = {"hr": hr, "seed": torch.tensor(int(rng.integers(2**62)))}
+        return sample if photo.tags is None else sample | {"tags": photo.tags}
+
+    def photo_of(self, index: int) -> int:
+        """Which of the photos sample `index` is cut from."""
+        epoch, position = divmod(index, len(self.photos))
+        return int(self._permutation(epoch)[position])
 
     def _draw_permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.photos))
+
+
+class Squares(Sequence[Photo]):
+    """Photos stretched whole to `size` x `size` when asked for."""
+
+    def __init__(self, photos: Sequence[Photo], size: int):
+        self.photos = photos
+        self.size = size
+
+    def __len__(self) -> int:
+        return len(self.photos)
+
+    @overload
+    def __getitem__(self, index: int) -> Photo: ...
+    @overload
+    def __getitem__(self, index: slice) -> "Squares": ...
+    def __getitem__(self, index: int | slice) -> "Photo | Squares":
+        if isinstance(index, slice):
+            return Squares(self.photos[index], self.size)
+        photo = self.photos[index]
+        square = Image.fromarray(photo.pixels).resize((self.size, self.size), Image.Resampling.BICUBIC)
+        return Photo(photo.name, np.asarray(square), photo.info, photo.tags)
+
+    @property
+    def damaged(self) -> int:
+        """Pictures found damaged while training."""
+        return getattr(self.photos, "damaged", 0)
 
 
 class DegradationMix:
@@ -135,10 +127,11 @@ class DegradationMix:
         return torch.cat(lr), torch.cat(target)
 
 
-class Pairs(Dataset[dict[str, Tensor]]):
+class Pairs(Dataset[dict[str, Any]]):
     """Crops degraded where they are loaded, so that worker processes share the work.
 
-    Sample number -> `lr` (3, crop/4, crop/4), `target` (3, crop, crop), both in [0, 1], and the `seed` of the sample.
+    Sample number -> `lr` (3, crop/4, crop/4), `target` (3, crop, crop), both in [0, 1], and what else the crop has:
+    `seed` and perhaps `tags`.
     """
 
     def __init__(self, crops: Crops, degrade: DegradationMix):
@@ -149,71 +142,18 @@ class Pairs(Dataset[dict[str, Tensor]]):
         """Samples of one epoch."""
         return len(self.crops.photos)
 
-    def __getitem__(self, index: int) -> dict[str, Tensor]:
+    @property
+    def damaged(self) -> int:
+        """Pictures found damaged while training."""
+        return self.crops.damaged
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
         sample = self.crops[index]
         lr, target = self.degrade(sample["hr"][None].float() / 255, sample["seed"][None])
-        return {"lr": lr[0], "target": target[0], "seed": sample["seed"]}
+        return {"lr": lr[0], "target": target[0]} | {name: sample[name] for name in sample if name != "hr"}
 
 
 def enlarge(lr: Tensor) -> Tensor:
     """(B, 3, h, w) in [0, 1] -> (B, 3, 4h, 4w) in 8-bit steps: the bicubic kernel of Pillow, as the pipeline's."""
     enlarged = F.interpolate(lr, scale_factor=SCALE, mode="bicubic", antialias=True).clamp(0, 1)
     return (enlarged * 255).round() / 255
-
-
-def _expand(pattern: str) -> list[Path]:
-    path = Path(pattern)
-    if path.exists():
-        return [path]
-    found = sorted(path.parent.glob(path.name))
-    if not found:
-        raise SeesrError(f"there is no file or folder {pattern}; check the path")
-    return found
-
-
-def _folder_files(folder: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    for file in sorted(folder.rglob("*")):
-        if file.suffix.lower() in PICTURES:
-            sidecar = file.with_suffix(".json")
-            yield str(file), file.read_bytes(), _read_info(sidecar.read_bytes(), sidecar) if sidecar.is_file() else {}
-
-
-def _tar_files(shard: Path) -> Iterator[tuple[str, bytes, dict[str, Any]]]:
-    """Pictures of a shard with their JSON, by the part of the name that they share."""
-    pictures: dict[str, tuple[str, bytes]] = {}
-    infos: dict[str, dict[str, Any]] = {}
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            for member in tar:
-                content = tar.extractfile(member)
-                if content is None:
-                    continue
-                stem, suffix = member.name.rsplit(".", 1) if "." in member.name else (member.name, "")
-                if f".{suffix.lower()}" in PICTURES:
-                    pictures[stem] = (f"{shard}/{member.name}", content.read())
-                elif suffix == "json":
-                    infos[stem] = _read_info(content.read(), Path(f"{shard}/{member.name}"))
-        complete = _ends_in_zeros(shard)
-    except (tarfile.TarError, OSError):
-        complete = False
-    if not complete:
-        raise SeesrError(f"the shard {shard} is cut short or no tar file; fetch it again")
-    for stem in sorted(pictures):
-        yield *pictures[stem], infos.get(stem, {})
-
-
-def _ends_in_zeros(shard: Path) -> bool:
-    """Whether the file ends in the two zero blocks that close every tar archive."""
-    with shard.open("rb") as file:
-        file.seek(-1024, io.SEEK_END)
-        return not any(file.read())
-
-
-def _read_info(content: bytes, file: Path) -> dict[str, Any]:
-    try:
-        info = json.loads(content)
-    except ValueError:
-        info = None
-    if not isinstance(info, dict):
-        raise SeesrError(f"{file} is no JSON object; mend or remove it")
-    return info

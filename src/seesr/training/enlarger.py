@@ -22,22 +22,11 @@ from seesr.models.enlarger import SCALE, Enlarger
 from seesr.training import loop
 from seesr.training.config import load_config
 from seesr.training.data import Crops, DegradationMix, load_photos
-from seesr.training.discriminator import Discriminator, frozen_scores
-from seesr.training.losses import PerceptualLoss, discriminator_hinge, generator_hinge
+from seesr.training.discriminator import Discriminator
+from seesr.training.losses import LossWeights, PerceptualLoss, restoration_loss
 
 VALIDATION_CROP = 512
 VALIDATION_SEED = 1234
-
-
-@dataclass(kw_only=True)
-class LossWeights:
-    """Weights of the terms that the enlarger minimises."""
-
-    l1: float = 1.0
-    dists: float = 0.5
-    features: float = 1.0
-    adversarial: float = 0.05
-    adversarial_from: int = 0  # step; before it the discriminator alone learns
 
 
 @dataclass(kw_only=True)
@@ -107,26 +96,7 @@ class EnlargerStage(loop.Stage):
         weights, discriminator = self.config.loss, self.modules["discriminator"]
         lr, target = self.degrade(batch["hr"].float() / 255, batch["seed"])  # (B, 3, h, w), (B, 3, 4h, 4w)
         restored = self.modules["generator"](lr)
-        perception = self.perception(restored, target)
-        terms = {
-            "l1": F.l1_loss(restored, target),
-            "dists": perception.dists,
-            "features": perception.features,
-            "adversarial": generator_hinge(frozen_scores(discriminator, restored, perception.of_restored)),
-        }
-        fake = discriminator(restored.detach(), [features.detach() for features in perception.of_restored])
-        real = discriminator(target, perception.of_target)
-        terms["discriminator"] = discriminator_hinge(real, fake)
-        adversarial = weights.adversarial if step >= weights.adversarial_from else 0.0
-        generator_loss = (
-            weights.l1 * terms["l1"]
-            + weights.dists * terms["dists"]
-            + weights.features * terms["features"]
-            + adversarial * terms["adversarial"]
-        )
-        # The discriminator's term reaches no weight of the generator, and the generator's none of the discriminator:
-        # one backward pass and one optimiser serve both.
-        return {"loss": generator_loss + terms["discriminator"], "generator": generator_loss} | terms
+        return restoration_loss(restored, target, weights, step, self.perception, discriminator)
 
     @torch.no_grad()
     def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:

@@ -6,6 +6,7 @@ structure in place. LPIPS with AlexNet is a test metric and takes no part. The h
 (arXiv 1705.02894).
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesr.evaluation.dists import Dists
+from seesr.training.discriminator import frozen_scores
+
+
+@dataclass(kw_only=True)
+class LossWeights:
+    """Weights of the terms that the enlarger minimises."""
+
+    l1: float = 1.0
+    dists: float = 0.5
+    features: float = 1.0
+    adversarial: float = 0.05
+    adversarial_from: int = 0  # step; before it the discriminator alone learns
 
 
 class Perception(NamedTuple):
@@ -55,3 +68,36 @@ def discriminator_hinge(real: list[Tensor], fake: list[Tensor]) -> Tensor:
 def generator_hinge(fake: list[Tensor]) -> Tensor:
     """What the generator minimises against the same discriminators."""
     return -torch.stack([f.mean() for f in fake]).mean()
+
+
+def restoration_loss(
+    restored: Tensor,
+    target: Tensor,
+    weights: LossWeights,
+    step: int,
+    perceive: PerceptualLoss,
+    discriminator: nn.Module,
+) -> dict[str, Tensor]:
+    """All terms between restored pictures and their targets, (B, 3, H, W) in [0, 1].
+
+    Returns `loss`, which trains generator and discriminator at once; `generator`, what of it reaches the pictures; and
+    each term. The discriminator's term reaches no weight of the generator, and the generator's none of the
+    discriminator, so one backward pass and one optimiser serve both.
+    """
+    perception = perceive(restored, target)
+    terms = {
+        "l1": F.l1_loss(restored, target),
+        "dists": perception.dists,
+        "features": perception.features,
+        "adversarial": generator_hinge(frozen_scores(discriminator, restored, perception.of_restored)),
+    }
+    fake = discriminator(restored.detach(), [features.detach() for features in perception.of_restored])
+    terms["discriminator"] = discriminator_hinge(discriminator(target, perception.of_target), fake)
+    adversarial = weights.adversarial if step >= weights.adversarial_from else 0.0
+    generator = (
+        weights.l1 * terms["l1"]
+        + weights.dists * terms["dists"]
+        + weights.features * terms["features"]
+        + adversarial * terms["adversarial"]
+    )
+    return {"loss": generator + terms["discriminator"], "generator": generator} | terms

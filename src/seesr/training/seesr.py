@@ -43,7 +43,8 @@ from seesr.sampling import make_scheduler
 from seesr.training import loop
 from seesr.training.config import load_config
 from seesr.training.dape import VALIDATION_SEED, load_tagger
-from seesr.training.data import Crops, DegradationMix, Pairs, enlarge, load_photos
+from seesr.training.data import Crops, DegradationMix, Pairs, PhotosConfig, enlarge, load_photos
+from seesr.training.tag_files import tagger_hash
 
 logger = logging.getLogger(__name__)
 
@@ -51,13 +52,12 @@ _PARTS = ("vae", "text_encoder", "tokenizer", "scheduler", "tagger", "unet", "co
 
 
 @dataclass(kw_only=True)
-class SeesrConfig(loop.LoopConfig):
+class SeesrConfig(PhotosConfig, loop.LoopConfig):
     """Config of `seesr train seesr`."""
 
     model: str  # folder of Stable Diffusion 2-base, or of a SeeSR
     tagger: str | None = None  # folder with the tagger of stage 1; None: that of `model`
     fresh: bool = True  # begin with RCA and ControlNet as the paper does; false: go on with those of `model`
-    photos: list[str]  # folders or shards
     validation_photos: list[str]
     validation_samples: int = 64  # while training; all of them at the end
     validation_pictures: int = 4  # of the samples, restored
@@ -65,6 +65,7 @@ class SeesrConfig(loop.LoopConfig):
     crop: int = 512  # HR pixels, a multiple of 8
     degradation: dict[str, float] = field(default_factory=lambda: {"seesr": 1.0})  # preset: weight
     train_unet: Literal["rca", "all"] = "rca"
+    tags: Literal["crop", "photo"] = "crop"  # seen on each crop, or once on the whole photo (by `seesr data tag`)
     drop_text: float = 0.5  # share of samples with the empty text
     drop_conditions: float = 0.0  # share of samples with neither ControlNet nor representation embedding
     gradient_checkpointing: bool = False
@@ -96,13 +97,17 @@ class SeesrStage(loop.Stage):
 
     def __init__(self, config: SeesrConfig):
         self.config = config
-        degrade = DegradationMix(config.degradation)
-        crops, validation = (load_photos(sources, config.crop) for sources in (config.photos, config.validation_photos))
-        self.pairs = Pairs(Crops(crops, config.crop, config.seed, turn=False), degrade)
-        self.validation = Pairs(Crops(validation, config.crop, VALIDATION_SEED, turn=False), degrade)
         self.pipeline = load_pipeline(config)
         self.vae = cast(AutoencoderKL, self.pipeline.vae)
         self.tagger = cast(Tagger, self.pipeline.tagger)
+        degrade = DegradationMix(config.degradation)
+        tagger = tagger_hash(self.tagger) if config.tags == "photo" else None
+        photos = load_photos(
+            config.photos, config.crop, small=config.small_photos, memory_gb=config.memory_gb, tagger=tagger
+        )
+        validation = load_photos(config.validation_photos, config.crop, memory_gb=config.memory_gb)
+        self.pairs = Pairs(Crops(photos, config.crop, config.seed, turn=False, jitter=config.scale_jitter), degrade)
+        self.validation = Pairs(Crops(validation, config.crop, VALIDATION_SEED, turn=False), degrade)
         unet, controlnet = cast(SemanticUNet, self.pipeline.unet), cast(SemanticControlNet, self.pipeline.controlnet)
         for network in (self.vae, self.tagger, cast(nn.Module, self.pipeline.text_encoder)):
             network.eval().requires_grad_(False)
@@ -124,10 +129,10 @@ class SeesrStage(loop.Stage):
         trained = [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
         return [{"params": trained, "lr": learning_rate}]
 
-    def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+    def training_step(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
         return {"loss": self._loss(batch, self.config.drop_text, self.config.drop_conditions)}
 
-    def _loss(self, batch: dict[str, Tensor], drop_text: float, drop_conditions: float) -> Tensor:
+    def _loss(self, batch: dict[str, Any], drop_text: float, drop_conditions: float) -> Tensor:
         """Mean squared error of the predicted noise (or velocity) of B samples as `Pairs` makes them."""
         target, enlarged = batch["target"], enlarge(batch["lr"])  # both (B, 3, H, W)
         scheduler = cast(Any, self.pipeline.scheduler)
@@ -136,7 +141,7 @@ class SeesrStage(loop.Stage):
             draws = self.draw(batch["seed"], posterior.mean.shape[1:])
             kept = (draws.conditions >= drop_conditions).float()
             latents = (posterior.mean + posterior.std * draws.posterior) * self.vae.config.scaling_factor
-            tags = self.see_tags(target)
+            tags = batch["tags"] if "tags" in batch else self.see_tags(target)
             texts = [text if keep else "" for text, keep in zip(tags, draws.text >= drop_text)]
             prompt_embeds = self.pipeline.encode_prompts(texts)  # (B, 77, d)
             seen = {"image_embeds": self.see_degraded(enlarged) * kept[:, None, None]}
@@ -289,7 +294,7 @@ def _check(pipeline: SeeSRPipeline, folder: Path) -> None:
     for ours, theirs, what in (
         (pipeline.text_encoder.config.hidden_size, unet.cross_attention_dim, "text tower"),
         (pipeline.vae.config.latent_channels, unet.in_channels, "VAE"),
-        (pipeline.tagger.config.image_embed_dim, unet.image_embed_dim, "tagger"),
+        (cast(Any, pipeline.tagger).config.image_embed_dim, unet.image_embed_dim, "tagger"),
     ):
         if ours != theirs:
             raise SeesrError(

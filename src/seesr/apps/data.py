@@ -1,0 +1,135 @@
+"""`seesr data`: photo folders into shards, their check, their tags, and synthetic test sets."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from seesr.errors import SeesrError
+
+if TYPE_CHECKING:
+    from seesr.training.packing import Progress
+
+app = typer.Typer(help="Photos for training and testing: pack, check, tag, degrade.", no_args_is_help=True)
+
+Sources = Annotated[list[str], typer.Argument(help="Folders of photos, shards, folders of shards.", show_default=False)]
+Output = Annotated[Path, typer.Option("--output", "-o", help="A folder.")]
+Seed = Annotated[int, typer.Option(help="The same seed, the same set.")]
+
+
+@contextmanager
+def _bar(what: str) -> Iterator["Progress"]:
+    """A bar on the terminal for the time of the block."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from seesr.apps.progress import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(what, total=None)
+        yield lambda done, total: bars.update(task, completed=done, total=total)
+
+
+@app.command()
+def pack(
+    folder: Annotated[Path, typer.Argument(help="Folder of photos.", show_default=False)],
+    output: Output,
+    known: Annotated[
+        str | None,
+        typer.Option("--set", help="lsdir, ffhq10k, coco-train or coco-val: only its photos, and all of them."),
+    ] = None,
+    archive: Annotated[
+        Path | None, typer.Option(help="The zip that COCO came in, checked against its published MD5.")
+    ] = None,
+    crop: Annotated[int | None, typer.Option(help="Cut into squares of so many pixels; default: whole photos.")] = None,
+    minimum: Annotated[int, typer.Option(help="Leave out photos with a smaller side.")] = 1,
+    shard_mb: Annotated[int, typer.Option(help="Photos per shard, in megabytes.")] = 500,
+) -> None:
+    """Pack photos into shards with an index, which training reads in any order and over a network."""
+    from seesr.training import known_sets, packing
+
+    files = packing.pictures_in(folder)
+    if archive is not None and known is None:
+        raise SeesrError("--archive needs --set: whose archive is it?")
+    md5: dict[str, str] = {}
+    if known is not None:
+        files = known_sets.select(known, files, folder)
+        md5 = known_sets.published_md5(known, folder)
+        if archive is not None:
+            known_sets.check_archive(known, archive)
+    if shard_mb < 1 or minimum < 1 or (crop is not None and crop < 1):
+        raise SeesrError("--shard-mb, --minimum and --crop take numbers above 0")
+    with _bar("packing") as progress:
+        made = packing.pack(files, folder, output, packing.Recipe(crop, minimum, md5), shard_mb * 1_000_000, progress)
+    checked = "each checked against its published MD5" if md5 else "no published checksums were at hand"
+    typer.echo(
+        f"{output}: {made['packed']} samples of {made['photos']} photos in {len(made['shards'])} shards; {checked}"
+    )
+    if made["left_out"]:
+        typer.echo(f"left out {len(made['left_out'])}, listed in manifest.json; the first: {made['left_out'][0]}")
+
+
+@app.command()
+def index(shards: Annotated[list[Path], typer.Argument(help="Shards made elsewhere.", show_default=False)]) -> None:
+    """Make the index of shards that other programs packed."""
+    from seesr.training.shards import index_name, scan_shard, write_index
+
+    for shard in shards:
+        entries = scan_shard(shard)
+        write_index(shard, entries)
+        typer.echo(f"{index_name(str(shard))}: {len(entries)} pictures")
+
+
+@app.command()
+def check(sources: Sources) -> None:
+    """Read and decode every photo, and compare checksums; exit code 2 if anything is wrong."""
+    from seesr.training import packing
+
+    with _bar("checking") as progress:
+        count, wrong = packing.check(sources, progress)
+    for line in wrong:
+        typer.echo(line)
+    if wrong:
+        raise SeesrError(f"{len(wrong)} problems among {count} pictures")
+    typer.echo(f"{count} pictures, all sound")
+
+
+@app.command()
+def tag(
+    sources: Sources,
+    model: Annotated[str, typer.Option(help="Folder of a tagger, or of a model that has one.")],
+    batch: Annotated[int, typer.Option(help="Photos at once.")] = 8,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+) -> None:
+    """See the tags of whole photos once, for training with tags=photo; kept beside each source."""
+    from seesr.devices import choose_device
+    from seesr.training.dape import load_tagger
+    from seesr.training.shards import expand
+    from seesr.training.tagging import write_tags
+
+    tagger = load_tagger(Path(model)).to(choose_device(device))
+    for source in (path for pattern in sources for path in expand(pattern)):
+        with _bar(source) as progress:
+            file, tagged, damaged = write_tags(source, tagger, batch, progress)
+        typer.echo(f"{file}: {tagged} photos tagged" + (f", {damaged} damaged" if damaged else ""))
+
+
+@app.command()
+def synthetic(
+    sources: Sources,
+    output: Output,
+    count: Annotated[int, typer.Option(help="Crops.")] = 3000,
+    crop: Annotated[int, typer.Option(help="Their side in pixels; low resolution is a quarter.")] = 512,
+    preset: Annotated[str, typer.Option(help="seesr, real-esrgan, mild, camera or bicubic.")] = "real-esrgan",
+    seed: Seed = 0,
+) -> None:
+    """Make a synthetic test set in the manner of DIV2K-Val, for 'seesr evaluate'."""
+    from seesr.training.photos import load_photos
+    from seesr.training.synthetic_set import make_test_set
+
+    photos = load_photos(sources, crop, small="skip")
+    with _bar("degrading") as progress:
+        make_test_set(photos, output, count=count, crop=crop, preset_name=preset, seed=seed, progress=progress)
+    typer.echo(f"{output}: {count} pairs from {len(photos)} photos; measure with 'seesr evaluate --testset {output}'")

@@ -1,0 +1,127 @@
+"""Checkpoints of a run: the whole state, from which it goes on exactly, and the light one for other machines.
+
+A checkpoint is a folder that appears under its name only when complete, so a run killed at any moment goes on from the
+last one. Below `output`: `checkpoints/step-…/` and, if asked for, `light/`.
+"""
+
+import json
+import logging
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from accelerate import Accelerator
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from seesr.errors import SeesrError
+from seesr.training.averaging import WeightAverage
+from seesr.training.folders import write_folder
+from seesr.training.light import load_light, save_light
+from seesr.training.sharding import load_split, save_split
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass
+class Counters:
+    """Where a training stands."""
+
+    step: int = 0
+    samples: int = 0  # seen
+    skipped: int = 0  # steps without a finite gradient
+    rewarm_from: int | None = None  # step at which the optimiser last began anew
+
+
+class Checkpoints:
+    """The checkpoints below `output`.
+
+    modules: as the stage made them, not wrapped; split: the optimiser of a training that is split among its processes,
+    else None; keep: how many whole checkpoints stay; light: whether to write those.
+    """
+
+    def __init__(
+        self,
+        output: Path,
+        accelerator: Accelerator,
+        modules: dict[str, nn.Module],
+        average: WeightAverage,
+        split: Any,
+        *,
+        keep: int,
+        light: bool,
+    ):
+        self.folder, self.light_folder = output / "checkpoints", output / "light"
+        self.accelerator, self.modules, self.average = accelerator, modules, average
+        self.split, self.keep, self.light = split, keep, light
+
+    def save(self, counters: Counters) -> None:
+        """Write the state of all processes; older checkpoints than the last `keep` go."""
+
+        def write(partial: Path) -> None:
+            if self.split is not None:
+                save_split(partial, self.modules, self.split, self.average, self.accelerator)
+            else:
+                self.accelerator.save_state(str(partial))
+            if self.accelerator.is_main_process:
+                if self.split is None:
+                    save_file(self.average.shadow, partial / "average.safetensors")
+                (partial / "state.json").write_text(json.dumps(asdict(counters)))
+
+        write_folder(self.folder / f"step-{counters.step:08d}", write, self.accelerator)
+        if self.accelerator.is_main_process:
+            for old in self._whole()[: -self.keep]:
+                shutil.rmtree(old)
+            if self.light:
+                state = asdict(counters)
+                write_folder(self.light_folder, lambda partial: save_light(partial, self.modules, self.average, state))
+        self.accelerator.wait_for_everyone()
+
+    def resume(self) -> Counters:
+        """Load the newest state, a whole one before a light one of the same step; new counters where there is none.
+
+        Raises:
+            SeesrError: a checkpoint of another model, or a damaged one.
+        """
+        whole, light_step = self._whole(), self._light_step()
+        if whole and int(whole[-1].name.removeprefix("step-")) >= light_step:
+            counters = self._load_whole(whole[-1])
+            logger.info("going on from %s, %d samples seen", whole[-1], counters.samples)
+            return counters
+        if light_step < 0:
+            return Counters()
+        counters = Counters(**load_light(self.light_folder, self.modules, self.average))
+        counters.rewarm_from = counters.step
+        logger.info("going on from %s, step %d, the optimiser anew", self.light_folder, counters.step)
+        return counters
+
+    def _whole(self) -> list[Path]:
+        return sorted(self.folder.glob("step-" + "[0-9]" * 8))
+
+    def _light_step(self) -> int:
+        """Step of the light checkpoint, -1 where there is none."""
+        index = self.light_folder / "index.json"
+        if not index.is_file():
+            return -1
+        try:
+            return int(json.loads(index.read_text())["counters"]["step"])
+        except (ValueError, KeyError, TypeError):
+            raise SeesrError(f"{index} is damaged; copy it again or remove its folder") from None
+
+    def _load_whole(self, folder: Path) -> Counters:
+        try:
+            if (folder / "split").is_dir() != (self.split is not None):
+                raise ValueError("sharded was another")
+            if self.split is not None:
+                load_split(folder, self.modules, self.split, self.average, self.accelerator)
+                return Counters(**json.loads((folder / "state.json").read_text()))
+            self.accelerator.load_state(str(folder))
+            shadow = load_file(folder / "average.safetensors")
+            for name, value in self.average.shadow.items():
+                value.copy_(shadow[name])
+            return Counters(**json.loads((folder / "state.json").read_text()))
+        except (RuntimeError, KeyError, ValueError, TypeError, OSError, SafetensorError) as error:
+            reason = str(error).splitlines()[0]
+            raise SeesrError(f"{folder} is no checkpoint of this model ({reason}); choose another output") from error

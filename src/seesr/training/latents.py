@@ -1,0 +1,123 @@
+"""What the diffusion part of a small model learns from, computed once: latents, representation embeddings, tags.
+
+Everything before the UNet is frozen when it learns, so a training step need not repeat it. From the restorations of
+`seesr.training.restorations` come, for each sample, the latents of the clean and of the enlarged photo, DAPE's
+embedding of the degraded photo (soft prompt) and the plain tagger's tags of the clean one (hard prompt).
+"""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from seesr.errors import SeesrError
+from seesr.models.dape import plain_ram
+from seesr.training import restorations
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Latents:
+    """n samples; latents are scaled to unit variance by the autoencoder's factor."""
+
+    clean: Tensor  # (n, c, h, w) float16
+    enlarged: Tensor  # (n, c, h, w) float16
+    image_embeds: Tensor  # (n, tokens, d) float16, of the degraded photos
+    tags: list[str]  # of the clean photos, joined by ", "
+
+    def __len__(self) -> int:
+        return len(self.tags)
+
+    def save(self, file: Path) -> None:
+        partial_file = file.with_suffix(".partial")
+        tensors = {"clean": self.clean, "enlarged": self.enlarged, "image_embeds": self.image_embeds}
+        save_file(tensors, partial_file, {"tags": json.dumps(self.tags)})
+        partial_file.replace(file)
+
+    @staticmethod
+    def load(file: Path) -> "Latents":
+        """Raises SeesrError: no such file."""
+        if not file.is_file():
+            raise SeesrError(f"there are no latents {file}")
+        with safe_open(file, "pt") as tensors:
+            tags = json.loads(tensors.metadata()["tags"])
+            found = {name: tensors.get_tensor(name) for name in ("clean", "enlarged", "image_embeds")}
+            return Latents(**found, tags=tags)
+
+
+@torch.no_grad()
+def encode(folder: Path, vae: Any, tagger: Any, dtype: torch.dtype = torch.float32) -> Latents:
+    """Latents, embeddings and tags of a folder of restorations, one sample after the other.
+
+    Args:
+        vae, tagger: in float32; `dtype` is the number format they are run in.
+    """
+    samples = restorations.read(folder, ("hr", "lr", "enlarged"))
+    run = partial(torch.autocast, vae.device.type, dtype=dtype, enabled=dtype != torch.float32)
+    parts: dict[str, list[Tensor]] = {"clean": [], "enlarged": [], "image_embeds": []}
+    tags: list[str] = []
+    total = len(samples["hr"])
+    for number in range(total):
+        pixels = {name: values[number : number + 1].to(vae.device).float() / 255 for name, values in samples.items()}
+        with run():
+            for name, source in (("clean", "hr"), ("enlarged", "enlarged")):
+                mean = vae.encode(pixels[source] * 2 - 1).latent_dist.mode().float()
+                parts[name].append((mean * vae.config.scaling_factor).half().cpu())
+            seen = tagger(tagger.preprocess(pixels["lr"]))
+            with plain_ram(tagger):
+                logits = tagger(tagger.preprocess(pixels["hr"])).logits[0]
+        parts["image_embeds"].append(seen.image_embeds.half().cpu())
+        tags.append(", ".join(tag.name for tag in tagger.tags_on(logits)))
+        if number % 200 == 199:
+            logger.info("%d of %d samples encoded", number + 1, total)
+    return Latents(**{name: torch.cat(values) for name, values in parts.items()}, tags=tags)
+
+
+class LatentCrops(Dataset[dict[str, Tensor]]):
+    """Endless random squares of latents.
+
+    Sample number -> `clean`, `enlarged` (c, size, size), `image_embeds` (tokens, d), `text` (77,) token numbers of the
+    tags, all of one sample, and its `seed`.
+    """
+
+    def __init__(self, latents: Latents, tokens: Tensor, size: int, seed: int):
+        if size > min(latents.clean.shape[-2:]):
+            raise SeesrError(f"size is {size}, more than that of the latents, {tuple(latents.clean.shape[-2:])}")
+        self.latents, self.tokens, self.size, self.seed = latents, tokens, size, seed
+
+    def place(self, index: int) -> tuple[int, int, int]:
+        """Which sample's latents, and where the square lies in them: top, left."""
+        rng = np.random.default_rng((self.seed, 4, index))
+        number = int(rng.integers(len(self.latents)))
+        top, left = (int(rng.integers(side - self.size + 1)) for side in self.latents.clean.shape[-2:])
+        return number, top, left
+
+    def __getitem__(self, index: int) -> dict[str, Tensor]:
+        number, top, left = self.place(index)
+        window = (number, slice(None), slice(top, top + self.size), slice(left, left + self.size))
+        return {
+            "clean": self.latents.clean[window].float(),
+            "enlarged": self.latents.enlarged[window].float(),
+            "image_embeds": self.latents.image_embeds[number].float(),
+            "text": self.tokens[number],
+            "seed": torch.tensor(int(np.random.default_rng((self.seed, 6, index)).integers(2**62))),
+        }
+
+
+def tokenize(tokenizer: Any, texts: Sequence[str]) -> Tensor:
+    """(n, 77) token numbers."""
+    found = tokenizer(
+        list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
+    )
+    return found.input_ids

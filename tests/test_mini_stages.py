@@ -1,0 +1,200 @@
+"""The stages of a model grown from nothing: each learns, and what it writes the next stage and the pipeline read."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+from seesr import ConvTagger, Enlarger, SeeSRPipeline
+from seesr.errors import SeesrError
+from seesr.models import int8
+from seesr.models.autoencoder import Autoencoder
+from seesr.models.semantic_attention import SemanticUNet
+from seesr.models.text import train_tokenizer
+from seesr.training import autoencoder, prior, restorations, turbo
+from seesr.training.data import load_photos
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Four smooth photos of 64 x 64."""
+    (tmp_path / "photos").mkdir()
+    for number in range(4):
+        colours = np.random.default_rng(number).integers(0, 256, (4, 4, 3), dtype=np.uint8)
+        Image.fromarray(colours).resize((64, 64), Image.Resampling.BICUBIC).save(tmp_path / "photos" / f"{number}.png")
+    return tmp_path / "photos"
+
+
+@pytest.fixture
+def parts(tmp_path: Path) -> Path:
+    """Random frozen parts: enlarger, vae, tagger."""
+    Enlarger(num_blocks=1, channels=8, growth=4).save_pretrained(tmp_path / "enlarger")
+    Autoencoder(4, (8, 8), (1, 1), (1, 1), scaling_factor=5.0).save_pretrained(tmp_path / "vae")
+    tagger = ConvTagger(
+        tags=["animal", "dog", "sky"],
+        thresholds=[0.1, 0.2, 0.2],
+        classes=[[0, 1], [1], [2]],
+        num_classes=4,
+        image_size=64,
+        stem_channels=4,
+        channels=(4, 4, 4, 4, 4, 4, 8),
+        repeats=(1, 1, 1, 1, 1, 1, 1),
+        head_channels=8,
+        image_embed_dim=8,
+    )
+    tagger.save_pretrained(tmp_path / "tagger")
+    return tmp_path
+
+
+def write_config(path: Path, **settings: object) -> Path:
+    path.write_text(json.dumps(settings))  # JSON is YAML
+    return path
+
+
+def losses(folder: Path) -> list[float]:
+    return [json.loads(line)["loss"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_autoencoder_learns_photos(tmp_path: Path, photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(autoencoder, "VALIDATION_CROP", 64)
+    config = write_config(
+        tmp_path / "autoencoder.yaml",
+        output=str(tmp_path / "out"),
+        photos=[str(photos)],
+        validation_photos=[str(photos)],
+        crop=32,
+        latent_channels=4,
+        channels=[16, 16],
+        encoder_blocks=[1, 1],
+        decoder_blocks=[1, 1],
+        latent_noise=0.02,
+        loss={"perceptual_from": 60, "dists": 0.01, "features": 0.01},
+        discriminator={"crop": 32},
+        steps=62,
+        batch_size=4,
+        learning_rate=4e-3,
+        ema_decay=0.8,
+        validate_steps=1000,
+    )
+    metrics = autoencoder.train(config)
+    before = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
+    assert metrics["psnr_y"] > before["psnr_y"] + 6
+    trained = Autoencoder.from_pretrained(tmp_path / "out" / "model")
+    pixels = torch.rand(1, 3, 64, 48) * 2 - 1
+    latents = trained.encode(pixels).latent_dist.mode()
+    assert latents.shape == (1, 4, 8, 6)
+    assert trained.decode(latents).sample.shape == pixels.shape
+    assert 0.1 < trained.config.scaling_factor < 10
+
+
+def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, parts: Path) -> None:
+    settings: dict[str, object] = {
+        "output": str(tmp_path / "out"),
+        "enlarger": str(parts / "enlarger"),
+        "vae": str(parts / "vae"),
+        "tagger": str(parts / "tagger"),
+        "photos": [str(photos)],
+        "validation_photos": [str(photos)],
+        "samples": 32,
+        "validation_samples": 16,
+        "crop": 64,
+        "size": 8,
+        "degradation": {"mild": 1.0},
+        "channels": [16, 32],
+        "heads": [1, 2],
+        "batch_size": 8,
+        "learning_rate": 3e-3,
+        "ema_decay": 0.8,
+        "validate_steps": 1000,
+    }
+    prior.train(write_config(tmp_path / "prior.yaml", **settings, steps=40))
+    before, after = losses(tmp_path / "out")
+    assert after < 0.8 * before
+    pipeline = SeeSRPipeline.from_pretrained(str(tmp_path / "out" / "model"))
+    photo = Image.open(photos / "0.png").resize((17, 16))
+    result = pipeline(photo, profile="paper", num_inference_steps=2)
+    assert result.images[0].size == (68, 64)
+    assert np.ptp(np.asarray(result.images[0])) > 0
+    folder = tmp_path / "out"
+    files = {name: str(folder / f"latents-{name}-*.safetensors") for name in ("train", "validation")}
+    turbo.train(
+        write_config(
+            tmp_path / "turbo.yaml",
+            output=str(tmp_path / "turbo"),
+            model=str(folder / "model"),
+            restorations=str(folder / "restorations-train"),
+            latents=files["train"],
+            validation_restorations=str(folder / "restorations-validation"),
+            validation_latents=files["validation"],
+            validation_samples=4,
+            size=8,
+            discriminator={"width": 4, "crop": 32},
+            validate_steps=1000,
+            loss={"dists": 0.0, "features": 0.0, "adversarial": 0.0},
+            steps=25,
+            batch_size=4,
+            learning_rate=1e-2,
+            ema_decay=0.5,
+        )
+    )
+    first, last = (json.loads(line) for line in (tmp_path / "turbo" / "metrics.jsonl").read_text().splitlines())
+    assert last["psnr_y"] > first["psnr_y"] + 0.2
+    one_step = SeeSRPipeline.from_pretrained(str(tmp_path / "turbo" / "model"))
+    a, b = (one_step(photo, profile="turbo", seed=seed).images[0] for seed in (0, 1))
+    assert a.size == (68, 64)
+    assert a.tobytes() == b.tobytes()  # no noise takes part
+    assert a.tobytes() != one_step(photo, profile="fast").images[0].tobytes()
+
+    stored = sorted((tmp_path / "out" / "restorations-train").glob("*.safetensors"))
+    written = [shard.stat().st_mtime_ns for shard in stored]
+    prior.train(write_config(tmp_path / "prior.yaml", **settings, steps=41))  # goes on, and makes nothing twice
+    assert [shard.stat().st_mtime_ns for shard in stored] == written
+
+
+def test_restorations_of_other_settings_are_refused(tmp_path: Path, photos: Path, parts: Path) -> None:
+    found = load_photos([str(photos)], 32)
+    enlarger = Enlarger.from_pretrained(parts / "enlarger")
+    settings = restorations.RestorationSettings(32, 0, {"mild": 1.0}, len(found), "x")
+    assert restorations.fill(tmp_path / "r", found, settings, enlarger, range(1)) == 1
+    other = restorations.RestorationSettings(32, 1, {"mild": 1.0}, len(found), "x")
+    with pytest.raises(SeesrError, match="other settings"):
+        restorations.fill(tmp_path / "r", found, other, enlarger, range(1))
+
+
+def test_tokenizer_encodes_what_it_never_saw(tmp_path: Path) -> None:
+    tokenizer = train_tokenizer(["dog", "mountain lake"], 600, tmp_path)
+    for text in ("dog, mountain", "zebra 8k!", "größe ☂"):
+        decoded = tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True)
+        assert decoded.replace(" ", "") == text.replace(" ", "")
+    assert tokenizer("dog").input_ids != tokenizer("mountain").input_ids
+
+
+def test_int8_weights_are_within_half_a_step(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.Linear(96, 64), nn.Linear(64, 2))
+    stored = int8.quantize(network.state_dict())
+    assert stored["0.weight"].dtype == torch.int8
+    again = int8.dequantize(stored)
+    step = network[0].weight.abs().amax(1, keepdim=True) / 127
+    assert ((again["0.weight"] - network[0].weight).abs() <= step / 2 * 1.0001).all()
+    assert torch.equal(again["1.weight"], network[1].weight.half())
+    torch.manual_seed(0)
+    unet = SemanticUNet(
+        image_embed_dim=8,
+        in_channels=4,
+        out_channels=4,
+        block_out_channels=(16, 32),
+        layers_per_block=1,
+        norm_num_groups=8,
+        down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        attention_head_dim=2,
+        cross_attention_dim=8,
+    )
+    unet.save_int8(tmp_path / "unet")
+    read = SemanticUNet.from_pretrained(tmp_path / "unet", torch_dtype=torch.float32)
+    expected = int8.dequantize(int8.quantize(unet.state_dict()))
+    assert all(torch.equal(value, expected[name].float()) for name, value in read.state_dict().items())
