@@ -4,11 +4,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from conftest import DATA, ROOT, Outcome
-from seesr import SeesrError, SeeSRPipeline
+from seesr import SeeSRPipeline
 
 EXAMPLE = ROOT / "examples" / "cat.jpg"
 CROP = (40, 20, 72, 52)  # an eye and fur around it
@@ -30,15 +29,31 @@ def test_example_is_restored_as_shipped() -> None:
     assert difference(restored_crop(), stored) < 0.5 < 4 < difference(bicubic, stored)
 
 
-def test_command_restores_and_says_what_it_cannot(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
-    Image.open(EXAMPLE).crop((0, 0, 20, 16)).save(tmp_path / "small.png")
-    outcome = seesr("upscale", tmp_path / "small.png", "-o", tmp_path / "out.png", "--scale", 2.5)
+def test_diffusion_adds_texture_and_no_colour() -> None:
+    pipeline = SeeSRPipeline.from_pretrained("mini")
+    crop = Image.open(EXAMPLE).crop(CROP)
+    fast, paper = (pipeline(crop, profile=profile).images[0] for profile in ("fast", "paper"))
+    assert 0.5 < difference(fast, paper) < 8
+    shift = np.asarray(paper, dtype=float).mean((0, 1)) - np.asarray(fast, dtype=float).mean((0, 1))
+    assert np.abs(shift).max() < 1.5
+
+
+def test_tags_name_the_cat(seesr: Callable[..., Outcome]) -> None:
+    outcome = seesr("tags", EXAMPLE)
     assert outcome.code == 0, outcome.err
-    assert "small.png" in outcome.err
-    assert Image.open(tmp_path / "out.png").size == (50, 40)
-    refused = seesr("upscale", tmp_path / "small.png", "-o", tmp_path / "no.png", "--profile", "paper")
-    assert refused.code == 2
-    assert "no diffusion part" in refused.err
-    assert "no tagger" in seesr("tags", tmp_path / "small.png").err
-    with pytest.raises(SeesrError, match="no diffusion part"):
-        SeeSRPipeline.from_pretrained("mini")(Image.open(EXAMPLE), num_inference_steps=5)
+    assert "cat 0." in outcome.out
+
+
+def test_package_is_small() -> None:
+    files = [file for file in (ROOT / "src" / "seesr" / "assets").rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 64e6
+
+
+def test_command_restores_with_every_profile(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
+    Image.open(EXAMPLE).crop((0, 0, 20, 16)).save(tmp_path / "small.png")
+    for profile in ("fast", "paper"):
+        out = tmp_path / f"{profile}.png"
+        outcome = seesr("upscale", tmp_path / "small.png", "-o", out, "--scale", 2.5, "--profile", profile)
+        assert outcome.code == 0, outcome.err
+        assert "small.png" in outcome.err
+        assert Image.open(out).size == (50, 40)

@@ -6,15 +6,18 @@ with a convolution, bring it to 4x. Tensor names are those of Real-ESRGAN's `RRD
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 import torch.nn.functional as F
-from diffusers import ConfigMixin, ModelMixin
-from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
+from seesr.models.network import Network, keeps_config
+
 SCALE = 4
+TILE = 192
+OVERLAP = 32
+"""Side of a tile and what neighbours share, in pixels of the photo."""
 
 
 class DenseBlock(nn.Module):
@@ -48,7 +51,7 @@ class RRDB(nn.Module):
         return x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
 
 
-class Enlarger(ModelMixin, ConfigMixin):
+class Enlarger(Network):
     """RRDB network: degraded photo in, restored photo of four times the width and height out.
 
     Args:
@@ -57,7 +60,7 @@ class Enlarger(ModelMixin, ConfigMixin):
         growth: channels that each dense convolution adds.
     """
 
-    @register_to_config
+    @keeps_config
     def __init__(self, num_blocks: int = 23, channels: int = 64, growth: int = 32):
         super().__init__()
         self.conv_first = nn.Conv2d(3, channels, 3, padding=1)
@@ -80,39 +83,67 @@ class Enlarger(ModelMixin, ConfigMixin):
     def enlarge(
         self,
         image: Tensor,
-        tile: int = 192,
-        overlap: int = 32,
+        tile: int = TILE,
+        overlap: int = OVERLAP,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Tensor:
-        """The photo enlarged 4x and clamped to [0, 1], in overlapping tiles where it is larger than `tile`.
+        """The photo enlarged 4x and clamped to [0, 1]; arguments as for `enlarge_rows`.
+
+        Returns:
+            (B, 3, 4h, 4w) in [0, 1], on the device and of the dtype of `image`.
+        """
+        height, width = image.shape[-2:]
+        result, top = image.new_empty(*image.shape[:-2], SCALE * height, SCALE * width), 0
+        for rows in self.enlarge_rows(image, tile, overlap, progress):
+            result[..., top : top + rows.shape[-2], :] = rows
+            top += rows.shape[-2]
+        return result
+
+    @torch.no_grad()
+    def enlarge_rows(
+        self,
+        image: Tensor,
+        tile: int = TILE,
+        overlap: int = OVERLAP,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> Iterator[Tensor]:
+        """Enlarge a photo of any size in overlapping tiles of one shape; yields the result from top to bottom.
 
         Args:
-            image: (B, 3, h, w) in [0, 1], of any size, on the model's device and of its dtype.
-            tile: side of a tile in pixels of `image`; memory is bounded by it whatever the size of the photo.
+            image: (B, 3, h, w) in [0, 1], of any size.
+            tile: side of a tile in pixels of `image`. Memory is bounded by it, but for one row of tiles of the result.
             overlap: pixels that neighbouring tiles share; the blend is linear across the middle half of them, so that
                 no pixel is taken from nearer than `overlap / 4` to a border that the photo does not have.
             progress: called with the number of tiles done and of all.
 
-        Returns:
-            (B, 3, 4h, 4w) in [0, 1].
+        Yields:
+            (B, 3, rows, 4w) in [0, 1], on the device and of the dtype of `image`, which need not be the network's; its
+            values hold until the next rows are asked for.
         """
         height, width = image.shape[-2:]
         if height <= tile and width <= tile:
-            result = self.forward(image).clamp_(0, 1)
+            result = self._enlarge_tile(image)
             progress(1, 1)
-            return result
-        result = image.new_zeros(*image.shape[:-2], SCALE * height, SCALE * width)
-        done = 0
-        rows, columns = _tile_starts(height, tile, overlap), _tile_starts(width, tile, overlap)
-        for top, weight_y in zip(rows, _tile_weights(rows, height, tile, overlap, image)):
-            for left, weight_x in zip(columns, _tile_weights(columns, width, tile, overlap, image)):
-                enlarged = self.forward(image[..., top : top + tile, left : left + tile]).clamp_(0, 1)
-                enlarged *= weight_y[:, None] * weight_x  # (B, 3, 4*tile, 4*tile)
-                y, x = SCALE * top, SCALE * left
-                result[..., y : y + enlarged.shape[-2], x : x + enlarged.shape[-1]] += enlarged
+            yield result
+            return
+        tops, lefts = _tile_starts(height, tile, overlap), _tile_starts(width, tile, overlap)
+        across = _tile_weights(lefts, width, tile, overlap, image)
+        rows, done = image.new_zeros(*image.shape[:-2], SCALE * min(tile, height), SCALE * width), 0
+        for top, down, following in zip(tops, _tile_weights(tops, height, tile, overlap, image), [*tops[1:], height]):
+            for left, weight in zip(lefts, across):
+                enlarged = self._enlarge_tile(image[..., top : top + tile, left : left + tile])
+                enlarged *= down[:, None] * weight  # (B, 3, 4*tile, 4*tile)
+                x = SCALE * left
+                rows[..., x : x + enlarged.shape[-1]] += enlarged
                 done += 1
-                progress(done, len(rows) * len(columns))
-        return result
+                progress(done, len(tops) * len(lefts))
+            finished = SCALE * (following - top)
+            yield rows[..., :finished, :]
+            begun = rows[..., finished:, :].clone()  # its lower neighbours are to be added
+            rows.zero_()[..., : begun.shape[-2], :] = begun
+
+    def _enlarge_tile(self, image: Tensor) -> Tensor:
+        return self.forward(image.to(self.device, self.dtype)).clamp_(0, 1).to(image.device, image.dtype)
 
 
 def interpolate_weights(a: Mapping[str, Tensor], b: Mapping[str, Tensor], weight: float) -> dict[str, Tensor]:

@@ -16,6 +16,8 @@ from diffusers.configuration_utils import ConfigMixin
 from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
+from seesr.models.int8 import Int8Storage
+
 IMAGE_EMBED_DIM = 512
 """Width of the representation embedding in the published model."""
 
@@ -97,7 +99,7 @@ def zero_init_image_attentions(model: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
-class SemanticUNet(UNet2DConditionModel):
+class SemanticUNet(Int8Storage, UNet2DConditionModel):
     """diffusers' `UNet2DConditionModel` with RCA.
 
     Config: that of `UNet2DConditionModel` and `image_embed_dim`, the width of the representation embedding. `forward`
@@ -117,20 +119,33 @@ class SemanticUNet(UNet2DConditionModel):
         return ConfigMixin._get_init_keys(UNet2DConditionModel) | (own if input_class is SemanticUNet else set())
 
 
-class SemanticControlNet(ControlNetModel):
+class SemanticControlNet(Int8Storage, ControlNetModel):
     """diffusers' `ControlNetModel` with RCA; config and embedding as for `SemanticUNet`.
 
-    The conditioning image is the enlarged photo at output size, RGB in [0, 1].
+    The condition is the enlarged photo at output size, RGB in [0, 1], as in the paper; with `latent_condition` it is
+    the photo's latents (`in_channels`, h, w), which spares a small model from learning a second encoder.
     """
 
     def __init__(
-        self, image_embed_dim: int = IMAGE_EMBED_DIM, use_image_cross_attention: bool = True, **kwargs: Any
+        self,
+        image_embed_dim: int = IMAGE_EMBED_DIM,
+        use_image_cross_attention: bool = True,
+        latent_condition: bool = False,
+        **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self.register_to_config(image_embed_dim=image_embed_dim, use_image_cross_attention=use_image_cross_attention)
+        self.register_to_config(
+            image_embed_dim=image_embed_dim,
+            use_image_cross_attention=use_image_cross_attention,
+            latent_condition=latent_condition,
+        )
+        if latent_condition:
+            self.controlnet_cond_embedding = nn.Conv2d(
+                self.config.in_channels, self.config.block_out_channels[0], 3, padding=1
+            )
         _add_image_attentions(self, image_embed_dim)
 
     @staticmethod
     def _get_init_keys(input_class: type) -> set[str]:
-        own = {"image_embed_dim", "use_image_cross_attention"}
+        own = {"image_embed_dim", "use_image_cross_attention", "latent_condition"}
         return ConfigMixin._get_init_keys(ControlNetModel) | (own if input_class is SemanticControlNet else set())

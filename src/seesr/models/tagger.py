@@ -7,9 +7,6 @@ the way the photo is resized are part of the config. With `lora_rank` > 0 the Lo
 (`seesr.models.dape`) and can be switched off, which gives plain RAM.
 """
 
-from dataclasses import dataclass
-from typing import Any
-
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -18,27 +15,7 @@ from torch.nn import functional as F
 from transformers import SwinConfig, SwinModel
 
 from seesr.models.dape import add_lora
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-
-
-@dataclass(frozen=True)
-class TaggerOutput:
-    """What the tagger sees in a batch of photos."""
-
-    image_embeds: torch.Tensor
-    """(B, 1 + tokens, image_embed_dim): the representation embedding, the mean token first."""
-    logits: torch.Tensor
-    """(B, tags): one logit a tag; `sigmoid` gives its probability."""
-
-
-@dataclass(frozen=True)
-class Tag:
-    """A tag that is on, with its probability in [0, 1]."""
-
-    name: str
-    probability: float
+from seesr.models.tagging import PhotoTagger, TaggerOutput
 
 
 class CrossAttention(nn.Module):
@@ -78,7 +55,7 @@ class Query2LabelLayer(nn.Module):
         return self.norm(tags + self.reduce(F.gelu(self.expand(tags))))
 
 
-class Tagger(ModelMixin, ConfigMixin):
+class Tagger(PhotoTagger, ModelMixin, ConfigMixin):
     """RAM, and DAPE where `lora_rank` > 0.
 
     Config:
@@ -139,21 +116,6 @@ class Tagger(ModelMixin, ConfigMixin):
         if lora_rank:
             add_lora(self, lora_rank, head_lora_rank or lora_rank, lora_alpha / lora_rank)
 
-    def preprocess(self, image: torch.Tensor) -> torch.Tensor:
-        """Photo → the encoder's input.
-
-        Args:
-            image: (B, 3, h, w), RGB in [0, 1], any size.
-
-        Returns:
-            (B, 3, image_size, image_size), normalised with ImageNet's mean and standard deviation.
-        """
-        size = (self.config.image_size, self.config.image_size)
-        image = F.interpolate(image, size, mode="bilinear", antialias=self.config.resize_antialias)
-        mean = image.new_tensor(IMAGENET_MEAN).view(1, 3, 1, 1)
-        std = image.new_tensor(IMAGENET_STD).view(1, 3, 1, 1)
-        return (image - mean) / std
-
     def forward(self, pixel_values: torch.Tensor) -> TaggerOutput:
         """`pixel_values`: (B, 3, image_size, image_size) from `preprocess`."""
         tokens = self.visual_encoder(pixel_values).last_hidden_state  # (B, n, encoder width)
@@ -164,13 +126,3 @@ class Tagger(ModelMixin, ConfigMixin):
         for layer in self.head:
             queries = layer(queries, image_embeds)
         return TaggerOutput(image_embeds, self.fc(queries).squeeze(-1))
-
-    def tags_on(self, logits: torch.Tensor) -> list[Tag]:
-        """The tags of one photo whose probability is strictly above their threshold, in the order of the tag list.
-
-        Args:
-            logits: (tags,).
-        """
-        probabilities = logits.float().sigmoid().tolist()
-        rows: Any = zip(self.config.tags, probabilities, self.config.thresholds)
-        return [Tag(name, p) for name, p, threshold in rows if p > threshold]

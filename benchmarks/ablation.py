@@ -1,0 +1,146 @@
+"""What each idea of the paper does in a model: one row a variant, on degraded validation photos.
+
+    python benchmarks/ablation.py [--model mini] [--photos 24] [--size 256] [--steps 20] [-o runs/ablation]
+
+The middle of every photo is degraded (camera, mild and real-esrgan in turn; fixed seeds) and restored by each variant
+with the same noise. Differences to the complete model ("tags + embedding") come with the standard error of the paired
+difference. Writes `ablation.csv`, `ablation.md` and `pictures.png` (one row a photo, one column a variant).
+"""
+
+import argparse
+import csv
+import math
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seesr import SeeSRPipeline
+from seesr.degradation import Degradation, preset
+from seesr.devices import choose_device, choose_dtype
+from seesr.evaluation.dists import Dists
+from seesr.evaluation.fullreference import psnr
+from seesr.evaluation.lpips import Lpips
+from seesr.evaluation.niqe import Niqe
+from seesr.images import to_pil, to_tensor
+from seesr.models.dape import plain_ram
+from seesr.training.data import load_photos
+
+PRESETS = ("camera", "mild", "real-esrgan")
+COMPLETE = "tags + embedding"
+PICTURES = 8  # rows of pictures.png
+
+
+def variants(
+    pipeline: Any, photo: Image.Image, clean: Image.Image, other_tags: list[str], steps: int
+) -> dict[str, Callable[[], Image.Image]]:
+    """Name → the call that restores `photo`."""
+    with plain_ram(pipeline.tagger):
+        clean_tags = [tag.name for tag in pipeline.see(clean)[0]]
+
+    def run(tagger: Any = nullcontext, **settings: Any) -> Image.Image:
+        with tagger():
+            return pipeline(photo, **{"profile": "paper", "num_inference_steps": steps} | settings).images[0]
+
+    return {
+        "without diffusion": lambda: run(profile="fast", num_inference_steps=0),
+        COMPLETE: run,
+        "tags only": lambda: run(use_image_embeds=False),
+        "embedding only": lambda: run(tags=[]),
+        "neither": lambda: run(tags=[], use_image_embeds=False),
+        "tags of another photo": lambda: run(tags=other_tags),
+        "tags of the clean photo": lambda: run(tags=clean_tags),
+        "plain tagger, not DAPE": lambda: run(lambda: plain_ram(pipeline.tagger)),
+        "from noise, not LRE": lambda: run(start_point="noise"),
+        "no ControlNet": lambda: run(conditioning_scale=0.0),
+        "guidance 3": lambda: run(guidance_scale=3.0),
+        "fidelity 0": lambda: run(fidelity=0.0),
+    }
+
+
+def measure(restored: Image.Image, clean: Image.Image, metrics: dict[str, Callable[[Tensor, Tensor], Tensor]]) -> dict:
+    a, b = to_tensor(restored), to_tensor(clean)
+    with torch.inference_mode():
+        return {name: float(metric(a, b)) for name, metric in metrics.items()}
+
+
+def table(rows: dict[str, list[dict[str, float]]], names: list[str]) -> str:
+    lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    for variant in rows:
+        cells = []
+        for name in names:
+            values, complete = ([row[name] for row in rows[key]] for key in (variant, COMPLETE))
+            cell = f"{fmean(values):.4g}"
+            if variant != COMPLETE:
+                differences = [a - b for a, b in zip(values, complete)]
+                error = stdev(differences) / math.sqrt(len(differences))
+                cell += f" ({fmean(differences):+.2g} ± {error:.1g})"
+            cells.append(cell)
+        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--model", default="mini")
+    parser.add_argument("--shards", nargs="+", default=["../shared/photos/val-0000.tar"])
+    parser.add_argument("--photos", type=int, default=24)
+    parser.add_argument("--size", type=int, default=256, help="side of the clean photo, a multiple of 32")
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--only", nargs="*", help="names of variants")
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/ablation"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+
+    pipeline: Any = SeeSRPipeline.from_pretrained(options.model, dtype=choose_dtype("auto", choose_device("cpu")))
+    pipeline.set_progress_bar_config(disable=True)
+    lpips, dists, niqe = Lpips(), Dists(), Niqe()
+    metrics: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+        "PSNR-Y": psnr,
+        "LPIPS": lpips,
+        "DISTS": dists,
+        "NIQE": lambda restored, clean: niqe(restored),
+    }
+    photos = load_photos(options.shards, options.size)[: options.photos]
+    pairs: list[tuple[Image.Image, Image.Image]] = []
+    for number, photo in enumerate(photos):
+        top, left = ((side - options.size) // 2 for side in photo.pixels.shape[:2])
+        pixels = photo.pixels[top : top + options.size, left : left + options.size]
+        clean = torch.tensor(pixels.transpose(2, 0, 1)[None]).float() / 255
+        lr, target = Degradation(preset(PRESETS[number % 3]))(clean, torch.tensor([number]))
+        pairs.append((to_pil(lr), to_pil(target)))
+    tags = [[tag.name for tag in pipeline.see(lr)[0]] for lr, _ in pairs]
+    rows: dict[str, list[dict[str, float]]] = {}
+    sheet: list[np.ndarray] = []
+    with (options.output / "ablation.csv").open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["photo", "variant", *metrics])
+        for number, (lr, clean) in enumerate(pairs):
+            calls = variants(pipeline, lr, clean, tags[(number + 7) % len(tags)], options.steps)
+            strip = [np.asarray(lr.resize(clean.size, Image.Resampling.BICUBIC))]
+            for name, call in calls.items():
+                if options.only and name not in (*options.only, COMPLETE):
+                    continue
+                restored = call()
+                values = measure(restored, clean, metrics)
+                rows.setdefault(name, []).append(values)
+                writer.writerow([photos[number].name, name, *(f"{value:.5f}" for value in values.values())])
+                strip.append(np.asarray(restored))
+            file.flush()
+            if number < PICTURES:
+                sheet.append(np.hstack([*strip, np.asarray(clean)]))
+            print(f"{number + 1} of {len(pairs)}", ", ".join(tags[number]), flush=True)
+    Image.fromarray(np.vstack(sheet)).save(options.output / "pictures.png")
+    text = table(rows, list(metrics))
+    (options.output / "ablation.md").write_text(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()
