@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SEESR  := $(BIN)/seesr
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint table clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -22,6 +22,13 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The table of docs/evaluation.md: `make table TESTSET=path METHODS="bicubic folder:results/osediff mini:paper"`
+TESTSET ?= ../shared/testsets/realsr
+METHODS ?= bicubic realesrgan-x4plus mini
+table: $(VENV)/.installed
+	$(SEESR) evaluate --testset $(TESTSET) $(METHODS:%=--method %) --against $(firstword $(METHODS)) -o runs/$(notdir $(TESTSET))
+	cp runs/$(notdir $(TESTSET))/table.md docs/$(notdir $(TESTSET)).md
 
 clean:
 	rm -rf $(VENV) out

@@ -118,9 +118,8 @@ def test_bad_options(seesr: Callable[..., Outcome], tiny: Reference, tmp_path: P
     for arguments, words in (
         ((photo, "-o", out, "--model", "nothing"), ["no model 'nothing'"]),
         ((photo, "-o", out, "--model", tmp_path), ["model_index.json"]),
-        ((photo, "-o", out, "--model", "sd2"), ["seesr convert"]),
         ((photo, "-o", tmp_path / "out.xyz", *model), ["holds no", "out.xyz"]),
-        ((photo, "-o", tmp_path / "file" / "out.png", *model), ["is not a folder that can be written"]),
+        ((photo, "-o", tmp_path / "file" / "out.png", *model), ["is not a folder"]),
         ((tmp_path / "own.png", "-o", tmp_path / "own.png", *model), ["replace the photo itself"]),
         ((photo, "-o", out, *model, "--scale", "0"), ["scale"]),
         ((photo, "-o", out, *model, "--steps", "-1"), ["num_inference_steps"]),

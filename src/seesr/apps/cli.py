@@ -9,11 +9,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seesr.apps.data import app as data
+from seesr.apps.doctor import doctor
 from seesr.apps.evaluate import evaluate
+from seesr.apps.semantics import semantics
+from seesr.apps.study import study
 from seesr.errors import SeesrError
 
 if TYPE_CHECKING:
-    from seesr.pipeline import SeeSRPipeline
+    from collections.abc import Callable
+
+    from seesr.restoration import Restorer
 
 app = typer.Typer(
     help="Restore real photos with SeeSR: semantics-aware super-resolution.",
@@ -40,7 +46,7 @@ class Start(str, Enum):
 
 
 Inputs = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
-Model = Annotated[str, typer.Option(help="mini (embedded), a model folder, or a hub id.")]
+Model = Annotated[str, typer.Option(help="mini (embedded), sd2, sd2-turbo, a model folder, or a hub id.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 Dtype = Annotated[str, typer.Option(help="auto, fp32, bf16 or fp16.")]
 
@@ -58,20 +64,19 @@ def _size(text: str | None) -> tuple[int, int] | None:
     return int(match[1]), int(match[2])
 
 
-def _load(model: str, device: str, dtype: str, exact: bool) -> "SeeSRPipeline":
-    from diffusers.utils import logging
-    from transformers.utils import logging as transformers_logging
-
+def _load(
+    load: "Callable[..., Restorer]", model: str, device: str, dtype: str, exact: bool, **wanted: Any
+) -> "Restorer":
+    """Load a model by one of loading.py's functions, on the device and in the number format asked for."""
     from seesr.apps.progress import console
+    from seesr.checkpoints.registry import resolve
     from seesr.devices import choose_device, choose_dtype
-    from seesr.pipeline import SeeSRPipeline
 
-    logging.disable_progress_bar()  # the line below says enough
-    transformers_logging.disable_progress_bar()
     target = choose_device(device)
+    number_format = choose_dtype(dtype, target, exact)
+    resolve(model)  # a download shows its own progress
     with console.status(f"loading {model}"):
-        pipeline = SeeSRPipeline.from_pretrained(model, dtype=choose_dtype(dtype, target, exact))
-        return pipeline.to(target)
+        return load(model, number_format, target, **wanted)
 
 
 @app.command()
@@ -80,13 +85,13 @@ def upscale(
     output: Annotated[Path, typer.Option("--output", "-o", help="A file for one photo, else a folder.")],
     model: Model = "mini",
     scale: Annotated[float | None, typer.Option(help="Of width and height.  [default: 4]")] = None,
-    to: Annotated[int | None, typer.Option(help="Pixels of the longer side, instead of --scale.")] = None,
+    to: Annotated[int | None, typer.Option(min=1, help="Pixels of the longer side, instead of --scale.")] = None,
     fit: Annotated[str | None, typer.Option(metavar="WxH", help="Just fits in there, instead of --scale.")] = None,
     profile: Annotated[str | None, typer.Option(help="fast or paper; default: the model's own.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps.")] = None,
     guidance: Annotated[float | None, typer.Option(help="Weight of the prompt against the negative one.")] = None,
     scheduler: Annotated[str | None, typer.Option(help="ddpm, ddim, dpm++, euler, unipc, …")] = None,
-    seed: Annotated[int, typer.Option(help="Every photo starts afresh from it.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Every photo starts afresh from it.")] = 0,
     fidelity: Annotated[float | None, typer.Option(help="0: all invented detail, 1: none.")] = None,
     prompt: Annotated[str, typer.Option(help="Words of your own, added to the tags.")] = "",
     negative_prompt: Annotated[str | None, typer.Option(help="What the picture must not be.")] = None,
@@ -99,12 +104,15 @@ def upscale(
     latent_tile: Annotated[int | None, typer.Option(help="Tile side, in units of 8 pixels.")] = None,
     latent_overlap: Annotated[int | None, typer.Option(help="Overlap of tiles, in the same units.")] = None,
     tile_batch: Annotated[int | None, typer.Option(help="Tiles worked on at once.")] = None,
+    tile_tags: Annotated[bool | None, typer.Option("--tile-tags", help="Look at what is under each tile.")] = None,
+    memory: Annotated[str | None, typer.Option(help="Keep to this much, as in 4GB, with small tiles.")] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     ext: Annotated[str | None, typer.Option(help="png, jpg, webp, …; default: as the photo.")] = None,
     suffix: Annotated[str, typer.Option(help="Put after the photo's name in an output folder.")] = "",
-    quality: Annotated[int, typer.Option(help="1 to 100, of JPEG, WebP and AVIF.")] = 95,
-    max_pixels: Annotated[int | None, typer.Option(help="Refuse photos with more.")] = None,
+    quality: Annotated[int, typer.Option(min=1, max=100, help="1 to 100, of JPEG, WebP and AVIF.")] = 95,
+    bits: Annotated[int, typer.Option(help="16 a channel instead of 8, for PNG and TIFF.")] = 8,
+    max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse photos with more.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write a side-by-side with the photo as well.")] = False,
 ) -> None:
     """Restore photos: a file or a folder in, the same tree out."""
@@ -113,6 +121,8 @@ def upscale(
     jobs = plan_jobs(inputs, output, suffix, ext)  # a wrong path is told at once, before the slow imports
     from seesr.apps.restore import RestoreOptions, restore_files
     from seesr.images import MAX_PIXELS
+    from seesr.loading import load_restorer
+    from seesr.photo_deep import check_deep
 
     settings = {
         "prompt": prompt,
@@ -131,12 +141,19 @@ def upscale(
         "latent_tile_size": latent_tile,
         "latent_tile_overlap": latent_overlap,
         "tile_batch_size": tile_batch,
+        "tile_tags": tile_tags,
+        "memory": memory,
         "seed": seed,
     }
     limit = MAX_PIXELS if max_pixels is None else max_pixels
-    options = RestoreOptions(limit, scale, to, _size(fit), quality, compare, settings)
-    pipeline = _load(model, device, dtype, exact=profile == "paper")
-    restore_files(pipeline, jobs, options)
+    options = RestoreOptions(limit, scale, to, _size(fit), quality, bits, compare, settings)
+    if bits == 16:
+        for job in jobs:
+            check_deep(job.target)
+    restorer = _load(
+        load_restorer, model, device, dtype, exact=profile == "paper" or bits == 16, profile=profile, steps=steps
+    )
+    restore_files(restorer, jobs, options)
 
 
 @app.command()
@@ -144,13 +161,14 @@ def tags(inputs: Inputs, model: Model = "mini", device: Device = "auto", dtype: 
     """Print what DAPE sees in each photo, with probabilities."""
     from seesr.apps.folder import find_photos
     from seesr.images import read_photo
+    from seesr.loading import load_tagger
 
-    pipeline = _load(model, device, dtype, exact=True)
-    if pipeline.tagger is None:
+    restorer = _load(load_tagger, model, device, dtype, exact=True)
+    if restorer.tagger is None:
         raise SeesrError(f"{model} has no tagger yet; give a model that has, with --model")
     for path in inputs:
         for photo in find_photos(path) if path.is_dir() else [path]:
-            found, _ = pipeline.see(read_photo(photo).rgb)
+            found, _ = restorer.see(read_photo(photo).rgb)
             typer.echo(f"{photo}: " + ", ".join(f"{tag.name} {tag.probability:.2f}" for tag in found))
 
 
@@ -189,6 +207,18 @@ def convert(
 
 
 @app.command()
+def download(names: Annotated[list[str], typer.Argument(help="sd2, sd2-turbo.", show_default=False)]) -> None:
+    """Fetch and build models by name, once; --model NAME does the same when it has to."""
+    from seesr.checkpoints.registry import BUILT, install
+
+    for name in names:
+        if name not in BUILT:
+            raise SeesrError(f"{name!r} is not a model to download; there are {', '.join(BUILT)}")
+    for name in names:
+        typer.echo(f"{name}: {install(name)}")
+
+
+@app.command()
 def degrade(
     photo: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The degraded photo, a quarter the size.")],
@@ -207,7 +237,9 @@ def degrade(
 
 @app.command()
 def train(
-    stage: Annotated[str, typer.Argument(help="dape, seesr or enlarger.", show_default=False)],
+    stage: Annotated[
+        str, typer.Argument(help="autoencoder, dape, enlarger, prior, seesr or tagger.", show_default=False)
+    ],
     config: Annotated[Path, typer.Option(help="YAML file; see configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)] = None,
 ) -> None:
@@ -218,13 +250,17 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("accelerate").setLevel(logging.WARNING)
 
-    stages = ("dape", "enlarger", "seesr")
+    stages = ("autoencoder", "dape", "enlarger", "prior", "seesr", "turbo", "tagger")
     if stage not in stages:
         raise SeesrError(f"no training stage {stage!r}; there are {', '.join(stages)}")
     import_module(f"seesr.training.{stage}").train(config, overrides or [])
 
 
 app.command()(evaluate)
+app.command()(doctor)
+app.add_typer(data, name="data")
+app.add_typer(semantics, name="semantics")
+app.add_typer(study, name="study")
 
 
 def _quiet_libraries() -> None:
@@ -232,6 +268,7 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("DIFFUSERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
@@ -250,6 +287,9 @@ def main() -> Any:
     except Exception as error:
         if debug:
             raise
+        if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
+            typer.echo("seesr: out of memory; a smaller --scale or --latent-tile needs less", err=True)
+            sys.exit(2)
         typer.echo(f"seesr: {type(error).__name__}: {error} (--debug shows where)", err=True)
         sys.exit(1)
 

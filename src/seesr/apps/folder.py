@@ -34,7 +34,7 @@ def plan_jobs(inputs: Sequence[Path], output: Path, suffix: str = "", ext: str |
         SeesrError: an input is missing, a folder holds no photo, a result would replace its own source, or the output
             cannot be written. Nothing has been written by then.
     """
-    missing = [path for path in inputs if not path.exists()]
+    missing = [path for path in inputs if not _exists(path)]
     if missing:
         raise SeesrError(f"{missing[0]}: no such file or folder")
     if len(inputs) == 1 and inputs[0].is_file() and output.suffix.lower() in WRITABLE and not output.is_dir():
@@ -58,7 +58,14 @@ def plan_jobs(inputs: Sequence[Path], output: Path, suffix: str = "", ext: str |
         if twice:
             raise SeesrError(f"{twice[0]}: two inputs of the same name would be written there")
     for job in jobs:
+        check_writable(job.target)
         if job.target.exists() and job.target.samefile(job.source):
             raise SeesrError(f"{job.source}: the result would replace the photo itself; choose another output")
-    check_writable(jobs[0].target)
     return jobs
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name longer than any file's may be
+        return False

@@ -8,10 +8,22 @@ from typing import Any
 
 from seesr.apps.folder import Job
 from seesr.apps.progress import RestorationBars
+from seesr.deep import DeepPicture
 from seesr.enlarging import output_size
 from seesr.errors import SeesrError
-from seesr.images import check_writable, finish_photo, format_notes, read_photo, side_by_side, target_scale, write_photo
-from seesr.pipeline import SeeSRPipeline
+from seesr.images import (
+    check_writable,
+    finish_photo,
+    format_notes,
+    longest_side,
+    read_photo,
+    side_by_side,
+    target_scale,
+    write_photo,
+)
+from seesr.photo_deep import finish_deep, write_deep
+from seesr.photo_memory import check_result_fits
+from seesr.restoration import Restorer
 
 
 @dataclass(frozen=True)
@@ -19,7 +31,8 @@ class RestoreOptions:
     """What to make of each photo.
 
     scale, longest, fit: size of the result, at most one of them (`seesr.images.target_scale`).
-    max_pixels: photos with more are refused. quality: of JPEG, WebP and AVIF. compare: write a side-by-side as well.
+    max_pixels: photos with more are refused. quality: of JPEG, WebP and AVIF. bits: 8 or 16 a channel.
+    compare: write a side-by-side as well.
     settings: keyword arguments of the pipeline's call.
     """
 
@@ -28,11 +41,27 @@ class RestoreOptions:
     longest: int | None = None
     fit: tuple[int, int] | None = None
     quality: int = 95
+    bits: int = 8
     compare: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Refuse what is wrong whatever the photo.
 
-def restore_files(pipeline: SeeSRPipeline, jobs: Sequence[Job], options: RestoreOptions) -> None:
+        Raises:
+            SeesrError: two sizes, a scale out of range, or other bits than 8 and 16.
+        """
+        if self.bits not in (8, 16):
+            raise SeesrError(f"--bits cannot be {self.bits}; it must be 8 or 16")
+        if self.scale is not None or (self.longest is not None and self.fit is not None):
+            target_scale(1, 1, self.scale, self.longest, self.fit)
+
+    def sheet(self, target: Path) -> Path | None:
+        """Where the side-by-side of the result `target` goes, if there is one."""
+        return target.with_name(f"{target.stem}-compare{target.suffix}") if self.compare else None
+
+
+def restore_files(restorer: Restorer, jobs: Sequence[Job], options: RestoreOptions) -> None:
     """Restore every job's photo, telling what was done.
 
     Raises:
@@ -43,33 +72,46 @@ def restore_files(pipeline: SeeSRPipeline, jobs: Sequence[Job], options: Restore
         for job in jobs:
             bars.start(job.source.name)
             try:
-                for line in _restore(pipeline, job, options, bars):
+                for line in _restore(restorer, job, options, bars):
                     bars.say(line)
-            except SeesrError as error:
+            except Exception as error:
                 if len(jobs) == 1:
                     raise
                 failed += 1
-                bars.say(f"failed: {error}")
+                known = isinstance(error, SeesrError)
+                bars.say(f"failed: {error if known else f'{job.source}: {type(error).__name__}: {error}'}")
             bars.finish()
     if failed:
         raise SeesrError(f"{failed} of {len(jobs)} photos failed, as told above; the others are done")
 
 
-def _restore(pipeline: SeeSRPipeline, job: Job, options: RestoreOptions, bars: RestorationBars) -> list[str]:
+def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: RestorationBars) -> list[str]:
     began = time.perf_counter()
     photo = read_photo(job.source, options.max_pixels)
     scale = target_scale(*photo.rgb.size, options.scale, options.longest, options.fit)
-    check_writable(job.target, output_size(*photo.rgb.size, scale))
-    result = pipeline(photo.rgb, scale=scale, callback=bars.on_event, **options.settings)
-    picture = finish_photo(result.images[0], photo)
-    write_photo(picture, job.target, options.quality)
+    size, sheet = output_size(*photo.rgb.size, scale), options.sheet(job.target)
+    check_writable(job.target, size)
+    if sheet:
+        check_writable(sheet)
+    check_result_fits(job.target, size, options.compare, options.bits)
+    result = restorer(photo.rgb, scale=scale, callback=bars.on_event, bits=options.bits, **options.settings)
+    restored = result.images[0]
+    if isinstance(restored, DeepPicture):
+        finished, remarks = finish_deep(restored, photo)
+        write_deep(finished, job.target)
+        restored = restored.rounded()
+    else:
+        picture = finish_photo(restored, photo)
+        write_photo(picture, job.target, options.quality)
+        remarks = format_notes(picture, job.target)
+        if photo.deep:
+            remarks = ["more than 8 bits a channel: the result has 8; --bits 16 gives 16", *remarks]
     seconds = time.perf_counter() - began
-    size = f"{photo.rgb.width}x{photo.rgb.height} to {picture.width}x{picture.height}"
-    lines = [f"{job.source} → {job.target}  ({size}, {seconds:.1f} s)"]
-    if options.compare:
-        sheet: Path = job.target.with_name(f"{job.target.stem}-compare{job.target.suffix}")
-        write_photo(side_by_side(photo.rgb, result.images[0]), sheet, options.quality)
+    sizes = f"{photo.rgb.width}x{photo.rgb.height} to {size[0]}x{size[1]}"
+    lines = [f"{job.source} → {job.target}  ({sizes}, {seconds:.1f} s)"]
+    if sheet:
+        write_photo(side_by_side(photo.rgb, restored, longest_side(sheet)), sheet, options.quality)
         lines.append(f"  side by side: {sheet}")
     if result.tags[0]:
         lines.append(f"  saw {', '.join(tag.name for tag in result.tags[0])}")
-    return lines + [f"  note: {note}" for note in (*photo.notes, *format_notes(picture, job.target))]
+    return lines + [f"  note: {note}" for note in (*photo.notes, *remarks)]
