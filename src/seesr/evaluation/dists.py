@@ -45,10 +45,11 @@ class Dists(nn.Module):
 
     def forward(self, x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
         channels = (3, *VGG16_CHANNELS)
-        similarity = torch.zeros(len(x), device=x.device, dtype=x.dtype)
+        similarity = torch.zeros(len(x), device=x.device)
         for fx, fy, alpha, beta in zip(
             [x, *self.vgg(x)], [y, *self.vgg(y)], self.alpha.split(channels), self.beta.split(channels)
         ):
+            fx, fy = fx.float(), fy.float()  # in half precision nothing is left of the differences below
             mean_x, mean_y = fx.mean((2, 3)), fy.mean((2, 3))  # (B, C)
             var_x, var_y = fx.var((2, 3), unbiased=False), fy.var((2, 3), unbiased=False)
             covariance = (fx * fy).mean((2, 3)) - mean_x * mean_y
