@@ -3,6 +3,8 @@
 import os
 import resource
 import struct
+import subprocess
+import sys
 import zlib
 from pathlib import Path
 
@@ -113,6 +115,18 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, before)
         assert path.read_bytes() == b"the old one"
     assert len(list(tmp_path.iterdir())) == len(WRITABLE)
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="files without names are Linux's")
+def test_a_killed_process_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"the old one")
+    program = (
+        "import os, signal; from pathlib import Path; from seesr.photo_files import write_whole\n"
+        "def save(file): file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
+        f"write_whole(Path({str(tmp_path / 'a.png')!r}), save)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == -9
+    assert [(path.name, path.read_bytes()) for path in tmp_path.iterdir()] == [("a.png", b"the old one")]
 
 
 def test_files_get_the_users_permissions(tmp_path: Path) -> None:

@@ -177,10 +177,12 @@ def write_whole(path: Path, save: Callable[[BinaryIO], None]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with open(part, "xb") as file:
+            with _nameless(path.parent) or open(part, "xb") as file:
                 save(file)
                 file.flush()
                 os.fsync(file.fileno())  # some file systems tell of a full disk only here
+                if not part.exists():
+                    os.link(f"/proc/self/fd/{file.fileno()}", part, src_dir_fd=0)  # which has linkat follow the link
             os.replace(part, path)
         except BaseException:
             part.unlink(missing_ok=True)
@@ -188,6 +190,16 @@ def write_whole(path: Path, save: Callable[[BinaryIO], None]) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SeesrError(f"{path}: cannot be written ({reason}); nothing was left there") from error
+
+
+def _nameless(folder: Path) -> BinaryIO | None:
+    """A file without a name, of which nothing is left if the process is killed; None where there are none (open(2))."""
+    if not hasattr(os, "O_TMPFILE") or not os.access("/proc/self/fd", os.X_OK):
+        return None
+    try:
+        return open(os.open(folder, os.O_TMPFILE | os.O_RDWR, 0o666), "w+b")
+    except OSError:
+        return None
 
 
 def check_writable(path: Path, size: tuple[int, int] | None = None) -> None:
