@@ -6,6 +6,7 @@ import torch
 from PIL import Image
 from torch import nn
 
+from seesr.deep import DeepPicture
 from seesr.enlarging import _Rows, enlarge_learned, output_size
 from seesr.finishing import fix_colors
 from seesr.models.enlarger import Enlarger
@@ -23,13 +24,18 @@ def difference(a: Image.Image, b: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(41, 90), (60, 131), (13, 40), (97, 200), (60, 17), (200, 1)])
 @pytest.mark.parametrize("height", [1, 7, 64])
-def test_rows_are_resized_as_they_come(size: tuple[int, int], height: int) -> None:
+@pytest.mark.parametrize("deep", [False, True])
+def test_rows_are_resized_as_they_come(size: tuple[int, int], height: int, deep: bool) -> None:
     whole = noise(60, 131)
-    rows = _Rows(whole.size, size)
+    rows, source = _Rows(whole.size, size, deep), DeepPicture.of(whole) if deep else whole
     for top in range(0, whole.height, height):
-        rows.append(whole.crop((0, top, whole.width, min(top + height, whole.height))))
-    across = whole.resize((size[0], whole.height), Image.Resampling.BICUBIC)
-    apart = difference(rows.result, across.resize(size, Image.Resampling.BICUBIC))
+        rows.append(source.crop((0, top, whole.width, min(top + height, whole.height))))
+    across = source.resize((size[0], whole.height), Image.Resampling.BICUBIC)
+    wanted = across.resize(size, Image.Resampling.BICUBIC)
+    if deep:
+        assert np.abs(rows.result.values.astype(int) - wanted.values).max() <= 1
+        return
+    apart = difference(rows.result, wanted)
     assert apart.max() <= 1
     assert apart.mean() < 0.01
 

@@ -51,11 +51,16 @@ class DeepPicture:
         left, top = box[:2]
         self.values[top : top + other.height, left : left + other.width] = other.values
 
-    def resize(self, size: tuple[int, int], resample: Any = Image.Resampling.BICUBIC) -> "DeepPicture":
+    def resize(
+        self,
+        size: tuple[int, int],
+        resample: Any = Image.Resampling.BICUBIC,
+        box: tuple[float, float, float, float] | None = None,
+    ) -> "DeepPicture":
         """As Pillow's, one channel at a time in floating point."""
         resized = DeepPicture.new(size)
         for channel in range(3):
-            plane = Image.fromarray(self.values[..., channel].astype(np.float32)).resize(size, resample)
+            plane = Image.fromarray(self.values[..., channel].astype(np.float32)).resize(size, resample, box)
             resized.values[..., channel] = np.asarray(plane).round().clip(0, LEVELS)
         return resized
 

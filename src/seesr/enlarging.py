@@ -5,6 +5,7 @@ hands on its rows as they are finished, so that its result is never held in floa
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -76,7 +77,7 @@ def enlarge_learned(
     Args:
         tile: side of the enlarger's tiles in pixels of the photo.
         progress: called with the number of tiles done and of all.
-        deep: give a picture of 16 bits, which is then resized as a whole.
+        deep: give a picture of 16 bits.
 
     Raises:
         SeesrError: NaN from the network.
@@ -84,7 +85,7 @@ def enlarge_learned(
     image = _large_enough(image, scale, process_size)
     size = output_size(image.width, image.height, scale)
     enlarged = ENLARGER_SCALE * image.width, ENLARGER_SCALE * image.height
-    rows: Any = _DeepRows(enlarged, size) if deep else _Rows(enlarged, size)
+    rows = _Rows(enlarged, size, deep)
     for finished in enlarger.enlarge_rows(to_tensor(image), tile, progress=progress):
         for part in finished.split(_AT_ONCE, 2):
             if not torch.isfinite(part).all():
@@ -96,43 +97,29 @@ def enlarge_learned(
     return _to_latent_grid(rows.result) if on_grid else rows.result
 
 
-class _DeepRows:
-    """A picture of 16 bits that comes from top to bottom."""
-
-    def __init__(self, source: tuple[int, int], size: tuple[int, int]) -> None:
-        self.whole, self.size, self.done = DeepPicture.new(source), size, 0
-
-    def append(self, rows: DeepPicture) -> None:
-        self.whole.paste(rows, (0, self.done))
-        self.done += rows.height
-
-    @property
-    def result(self) -> DeepPicture:
-        return self.whole if self.whole.size == self.size else self.whole.resize(self.size)
-
-
 class _Rows:
     """A picture of `source` size that comes from top to bottom, resized bicubically to `size` as it comes.
 
     The same as resizing it as a whole, first across and then down, up to the rounding of Pillow's filter weights.
-    `result` is the whole.
+    `result` is the whole; with `deep`, of 16 bits.
     """
 
-    def __init__(self, source: tuple[int, int], size: tuple[int, int]) -> None:
-        self.source, self.result = source, Image.new("RGB", size)
+    def __init__(self, source: tuple[int, int], size: tuple[int, int], deep: bool = False) -> None:
+        self.new: Callable[[tuple[int, int]], Any] = DeepPicture.new if deep else partial(Image.new, "RGB")
+        self.source, self.result = source, self.new(size)
         self.step = source[1] / size[1]  # rows of the source for one of the result
         self.reach = 2 * max(1.0, self.step)  # of the bicubic filter, in rows of the source
-        self.waiting = Image.new("RGB", (size[0], 0))
+        self.waiting = self.new((size[0], 0))
         self.first = 0  # row of the source with which `waiting` begins
         self.done = 0  # rows of the result
 
-    def append(self, rows: Image.Image) -> None:
+    def append(self, rows: Any) -> None:
         if self.source == self.result.size:
             self.result.paste(rows, (0, self.done))
             self.done += rows.height
             return
         rows = _bicubic(rows, self.result.width, rows.height)
-        waiting = Image.new("RGB", (rows.width, self.waiting.height + rows.height))
+        waiting = self.new((rows.width, self.waiting.height + rows.height))
         waiting.paste(self.waiting, (0, 0))
         waiting.paste(rows, (0, self.waiting.height))
         self.waiting = waiting

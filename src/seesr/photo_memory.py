@@ -26,15 +26,22 @@ def check_photo_fits(path: Path, size: tuple[int, int]) -> None:
     _check(path, f"unpacking {size[0]} x {size[1]} pixels", size[0] * size[1] * _PHOTO, "make the photo smaller first")
 
 
-def check_result_fits(path: Path, size: tuple[int, int], compare: bool = False, bits: int = 8) -> None:
+def check_result_fits(
+    path: Path, size: tuple[int, int], compare: bool = False, bits: int = 8, worked: tuple[int, int] = (0, 0)
+) -> None:
     """Whether a result of `size`, of `bits` a channel, with a side-by-side if `compare`, can be held and written.
+
+    Args:
+        worked: size at which it is worked at, which for a very narrow photo is much more (`enlarging.working_size`).
 
     Raises:
         SeesrError: it takes more memory than is free.
     """
     each = (_DEEP_RESULT if bits == 16 else _RESULT) + _ENCODER.get(path.suffix.lower(), 0) + (_SHEET if compare else 0)
-    what = f"a result of {size[0]} x {size[1]} pixels"
-    _check(path, what, size[0] * size[1] * each, "choose a smaller --scale or --to")
+    what, remedy = f"a result of {size[0]} x {size[1]} pixels", "choose a smaller --scale or --to"
+    if worked[0] * worked[1] > 2 * size[0] * size[1]:
+        what, remedy = f"{what}, worked at {worked[0]} x {worked[1]},", "choose a smaller --process-size"
+    _check(path, what, max(size[0] * size[1], worked[0] * worked[1]) * each, remedy)
 
 
 def free_memory() -> int:

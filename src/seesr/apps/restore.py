@@ -9,7 +9,7 @@ from typing import Any
 from seesr.apps.folder import Job
 from seesr.apps.progress import RestorationBars
 from seesr.deep import DeepPicture
-from seesr.enlarging import output_size
+from seesr.enlarging import output_size, working_size
 from seesr.errors import SeesrError
 from seesr.images import (
     check_writable,
@@ -93,7 +93,10 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
     check_writable(job.target, size)
     if sheet:
         check_writable(sheet)
-    check_result_fits(job.target, size, options.compare, options.bits)
+    settings = restorer.profile(options.settings.get("profile"))
+    settings = settings.with_overrides(process_size=options.settings.get("process_size"))
+    worked = working_size(photo.rgb.size, scale, settings.process_size)
+    check_result_fits(job.target, size, options.compare, options.bits, worked)
     result = restorer(photo.rgb, scale=scale, callback=bars.on_event, bits=options.bits, **options.settings)
     restored = result.images[0]
     if isinstance(restored, DeepPicture):
@@ -105,7 +108,7 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
         write_photo(picture, job.target, options.quality)
         remarks = format_notes(picture, job.target)
         if photo.deep:
-            remarks = ["more than 8 bits a channel: the result has 8; --bits 16 gives 16", *remarks]
+            remarks = ["more than 8 bits a channel, read as 8: the result has 8; --bits 16 gives 16", *remarks]
     seconds = time.perf_counter() - began
     sizes = f"{photo.rgb.width}x{photo.rgb.height} to {size[0]}x{size[1]}"
     lines = [f"{job.source} → {job.target}  ({sizes}, {seconds:.1f} s)"]
