@@ -72,6 +72,24 @@ def test_a_result_too_large_for_memory_is_refused_before_work(
     assert not (tmp_path / "out.png").exists()
 
 
+def test_a_narrow_photo_worked_at_a_large_size_is_refused_before_work(
+    seesr: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Image.new("RGB", (1, 2000), "teal").save(tmp_path / "a.png")
+    monkeypatch.setattr("seesr.photo_memory.free_memory", lambda: 2**30)
+    outcome = seesr("upscale", tmp_path / "a.png", "-o", tmp_path / "out.png", "--process-size", 512)
+    assert outcome.code == 2
+    assert "a result of 4 x 8000 pixels, worked at 512 x 1024000, needs 5.9 GiB" in outcome.err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_a_format_that_cannot_be_written_is_no_folders_name(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
+    Image.new("RGB", (4, 4), "teal").save(tmp_path / "a.png")
+    outcome = seesr("upscale", tmp_path / "a.png", "-o", tmp_path / "out.heic")
+    assert outcome.code == 2
+    assert "cannot write .heic files; use" in outcome.err
+
+
 def test_an_unforeseen_error_does_not_stop_a_folder(
     seesr: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

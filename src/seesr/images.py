@@ -285,18 +285,19 @@ def target_scale(
     given = [option for option, value in wishes.items() if value is not None]
     if len(given) > 1:
         raise SeesrError(f"{' and '.join(given)} exclude each other; give one of them")
-    if longest is not None:
-        option, wanted = f"--to {longest}", longest / max(width, height)
-    elif fit is not None:
-        option, wanted = f"--fit {fit[0]}x{fit[1]}", min(fit[0] / width, fit[1] / height)
-    else:
+    bounds = f"must be more than 1 and at most {MAX_SCALE:g}"
+    if longest is None and fit is None:
         wanted = DEFAULT_SCALE if scale is None else scale
-        option = f"--scale {wanted:g}"
+        if not 1 < wanted <= MAX_SCALE:
+            raise SeesrError(f"--scale cannot be {wanted:g}; it {bounds}")
+        return wanted
+    if fit is None:
+        assert longest is not None
+        option, wanted = f"--to {longest}", longest / max(width, height)
+    else:
+        option, wanted = f"--fit {fit[0]}x{fit[1]}", min(fit[0] / width, fit[1] / height)
     if not 1 < wanted <= MAX_SCALE:
-        raise SeesrError(
-            f"{option} would make {width} x {height} pixels {wanted:.4g} times as large; "
-            f"that must be more than 1 and at most {MAX_SCALE:g}"
-        )
+        raise SeesrError(f"{option} would make {width} x {height} pixels {wanted:.4g} times as large; that {bounds}")
     return wanted
 
 

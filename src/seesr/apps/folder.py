@@ -26,9 +26,9 @@ def find_photos(folder: Path) -> list[Path]:
 def plan_jobs(inputs: Sequence[Path], output: Path, suffix: str = "", ext: str | None = None) -> list[Job]:
     """Pair every photo with the file its restoration goes to.
 
-    One input file and an `output` with an image suffix: that very file. Otherwise `output` is a folder: files go into
-    it under the name `seesr.images.output_name` gives them, folders with their tree kept. Names that would meet keep
-    their old extension too (`a.jpg.png`).
+    One input file and an `output` with a picture's suffix: that very file. Otherwise `output` is a folder: files go
+    into it under the name `seesr.images.output_name` gives them, folders with their tree kept. Names that would meet
+    keep their old extension too (`a.jpg.png`).
 
     Raises:
         SeesrError: an input is missing, a folder holds no photo, a result would replace its own source, or the output
@@ -37,7 +37,12 @@ def plan_jobs(inputs: Sequence[Path], output: Path, suffix: str = "", ext: str |
     missing = [path for path in inputs if not _exists(path)]
     if missing:
         raise SeesrError(f"{missing[0]}: no such file or folder")
-    if len(inputs) == 1 and inputs[0].is_file() and output.suffix.lower() in WRITABLE and not output.is_dir():
+    if (
+        len(inputs) == 1
+        and inputs[0].is_file()
+        and output.suffix.lower() in READABLE | WRITABLE
+        and not output.is_dir()
+    ):
         jobs = [Job(inputs[0], output)]
     else:
         if output.is_file():
