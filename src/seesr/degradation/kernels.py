@@ -15,6 +15,7 @@ from torch import Tensor
 from seesr.degradation.presets import KernelKind
 
 _SUBPIXELS = 5  # per pixel and axis, for the edge of the disc
+_DIRECT_PRODUCTS = 1e8  # up to so many a convolution is made directly
 
 
 @dataclass(frozen=True)
@@ -75,23 +76,21 @@ def _line(u: Tensor, v: Tensor, along: float, across: float) -> Tensor:
 
 
 def blur(image: Tensor, weights: Tensor) -> Tensor:
-    """Convolve image (3, H, W) with weights (size, size), mirrored at the borders (repeated if smaller than that)."""
-    pad = weights.shape[-1] // 2
-    mode = "reflect" if pad < min(image.shape[-2:]) else "replicate"
-    padded = F.pad(image[None], (pad, pad, pad, pad), mode=mode)  # (1, 3, H + 2 pad, W + 2 pad)
-    kernels = weights.to(image).expand(3, 1, *weights.shape)
-    return F.conv2d(padded, kernels, groups=3)[0]
+    """Convolve image (3, H, W) with weights (size, size), mirrored at the borders (repeated if smaller than that).
 
-
-def _gaussian_blur(image: Tensor, size: int, sigma: float) -> Tensor:
-    """Separable Gaussian of odd size on image (3, H, W)."""
+    Large products go through the Fourier transform: the same sums, rounded otherwise, several times as fast.
+    """
+    height, width = image.shape[-2:]
+    size = weights.shape[-1]
     pad = size // 2
-    offsets = torch.arange(size, dtype=torch.float64) - pad
-    line = torch.exp(-offsets.square() / (2 * sigma**2))
-    line = (line / line.sum()).to(image).expand(3, 1, 1, size)
-    mode = "reflect" if pad < min(image.shape[-2:]) else "replicate"
-    padded = F.pad(image[None], (pad, pad, pad, pad), mode=mode)
-    return F.conv2d(F.conv2d(padded, line, groups=3), line.transpose(2, 3), groups=3)[0]
+    mode = "reflect" if pad < min(height, width) else "replicate"
+    padded = F.pad(image[None], (pad, pad, pad, pad), mode=mode)[0]  # (3, H + 2 pad, W + 2 pad)
+    weights = weights.to(image)
+    if weights.numel() * image.numel() <= _DIRECT_PRODUCTS:
+        return F.conv2d(padded[None], weights.expand(3, 1, size, size), groups=3)[0]
+    shape = padded.shape[-2:]
+    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(weights.flip(0, 1), s=shape)
+    return torch.fft.irfft2(spectrum, s=shape)[:, size - 1 :, size - 1 :]  # what wraps around lies before
 
 
 def sharpen(image: Tensor, weight: float = 0.5, radius: int = 50, threshold: float = 10 / 255) -> Tensor:
@@ -102,6 +101,7 @@ def sharpen(image: Tensor, weight: float = 0.5, radius: int = 50, threshold: flo
     """
     size = radius + 1 - radius % 2
     sigma = 0.3 * ((size - 1) / 2 - 1) + 0.8
-    detail = image - _gaussian_blur(image, size, sigma)
-    mask = _gaussian_blur((detail.abs() > threshold).to(image), size, sigma)
+    gaussian = Kernel("iso", size, (sigma, sigma)).weights()
+    detail = image - blur(image, gaussian)
+    mask = blur((detail.abs() > threshold).to(image), gaussian)
     return image + mask * ((image + weight * detail).clamp(0, 1) - image)

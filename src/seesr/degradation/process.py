@@ -1,9 +1,13 @@
 """From HR to LR: Real-ESRGAN's second-order degradation (arXiv 2107.10833, figure 2), one plan per sample.
 
 Samples of a batch pass one by one: from the first resize on each has its own size, and it makes a sample's result
-independent of its company, to the last bit. For throughput run it in several data-loader workers of one thread
-each; the steps are too short to be worth sharing among threads.
+independent of its company, to the last bit. On the CPU one thread does the work: the steps are too short to be shared,
+and their sums would be rounded by how they are (Poisson noise makes another picture of one rounding). For throughput
+run it in several data-loader workers.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor
@@ -21,7 +25,11 @@ _CODECS = {"pillow": jpeg_pillow, "torch": jpeg_torch}
 
 def apply(plan: Plan, hr: Tensor) -> tuple[Tensor, Tensor]:
     """Carry out `plan` on hr (3, H, W) in [0, 1]; returns lr (3, H/scale, W/scale) in 8-bit steps, target (3, H, W)."""
+    with _one_thread() if hr.device.type == "cpu" else nullcontext():
+        return _apply(plan, hr)
 
+
+def _apply(plan: Plan, hr: Tensor) -> tuple[Tensor, Tensor]:
     def compress(image: Tensor, quality: int | None) -> Tensor:
         return image if quality is None else _CODECS[plan.jpeg_codec](image, quality)
 
@@ -38,6 +46,16 @@ def apply(plan: Plan, hr: Tensor) -> tuple[Tensor, Tensor]:
     if plan.jpeg_last:
         image = compress(image, plan.second.quality)
     return (image.clamp(0, 1) * 255).round() / 255, target
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _blur_resize_noise(image: Tensor, stage: StagePlan) -> Tensor:

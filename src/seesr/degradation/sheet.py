@@ -15,7 +15,7 @@ from seesr.errors import SeesrError
 
 _SCALE = 4
 _CROP = 512  # pixels of HR on the sheet
-_CELL = 256  # pixels of the sheet per variant
+_CELL = 256  # pixels of the sheet per variant, of its longer side
 _LABEL = 68  # pixels under each variant for its label
 _COLUMNS = 46  # characters per line of a label
 
@@ -40,19 +40,19 @@ def sheet(image: Image.Image, preset_name: str, seed: int, n: int = 16) -> Image
     crop = (max(0, (width - _CROP) // 2), max(0, (height - _CROP) // 2))
     hr = _to_tensor(image.crop((*crop, min(width, crop[0] + _CROP), min(height, crop[1] + _CROP))))
     columns = min(4, n)
-    cell_height = _CELL + _LABEL
+    zoom = _CELL * _SCALE / max(hr.shape)
+    picture = (round(hr.shape[2] // _SCALE * zoom), round(hr.shape[1] // _SCALE * zoom))
+    cell_height = picture[1] + _LABEL
     page = Image.new("RGB", (columns * _CELL, -(-n // columns) * cell_height), "white")
     pen, font = ImageDraw.Draw(page), ImageFont.load_default(size=11)
     for i in range(n):
         plan = draw(preset(preset_name), seed + i, hr.shape[1], hr.shape[2], _SCALE)
         with torch.no_grad():
             lr = _to_image(apply(plan, hr)[0])
-        zoom = _CELL / max(lr.size)
-        lr = lr.resize((round(lr.width * zoom), round(lr.height * zoom)), Image.Resampling.NEAREST)
         x, y = i % columns * _CELL, i // columns * cell_height
-        page.paste(lr, (x, y))
+        page.paste(lr.resize(picture, Image.Resampling.NEAREST), (x, y))
         label = textwrap.fill(f"{seed + i}: {describe(plan)}", _COLUMNS)
-        pen.multiline_text((x + 3, y + _CELL + 1), label, "black", font, spacing=1)
+        pen.multiline_text((x + 3, y + picture[1] + 1), label, "black", font, spacing=1)
     return page
 
 
