@@ -23,9 +23,9 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The table of docs/evaluation.md: `make table TESTSET=path METHODS="bicubic folder:results/osediff mini:paper"`
+# docs/realsr.md; goes on where it was stopped. Also: make table TESTSET=path METHODS="bicubic folder:results/osediff"
 TESTSET ?= ../shared/testsets/realsr
-METHODS ?= bicubic realesrgan-x4plus mini
+METHODS ?= bicubic realesrgan-x4plus mini mini:paper
 table: $(VENV)/.installed
 	$(SEESR) evaluate --testset $(TESTSET) $(METHODS:%=--method %) --against $(firstword $(METHODS)) -o runs/$(notdir $(TESTSET))
 	cp runs/$(notdir $(TESTSET))/table.md docs/$(notdir $(TESTSET)).md

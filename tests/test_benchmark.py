@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from scipy.stats import ttest_1samp
 
 from seesr.errors import SeesrError
 from seesr.evaluation.benchmark import Evaluation, bootstrap_mean, evaluate_folder, paired_difference
@@ -122,8 +123,13 @@ def test_paired_difference_by_value() -> None:
     base = [20.0, 25.0, 30.0, 35.0]
     better = paired_difference(scored([value + 0.3 for value in base]), scored(base), "PSNR")
     assert (better.mean, better.low, better.high) == pytest.approx((0.3, 0.3, 0.3))
-    assert better.p_value == pytest.approx(2 / 2**4, abs=0.01)  # two of the sixteen sign patterns are as extreme
+    assert better.p_value == 2 / 2**4  # two of the sixteen sign patterns are as extreme
     assert paired_difference(scored(base), scored(base), "PSNR").p_value == 1
+    assert paired_difference(scored(base * 5), scored(base * 5), "PSNR").p_value == 1
+    noise = np.random.default_rng(3).normal(0.25, 1, 100)  # many, normal: the p of the t test, drawn at random
+    many = paired_difference(scored(noise.tolist()), scored([0.0] * 100), "PSNR")
+    assert many.p_value == pytest.approx(ttest_1samp(noise, 0).pvalue, abs=0.004)
+    assert 0.005 < many.p_value < 0.1
     with pytest.raises(SeesrError, match="3 was scored for only one"):
         paired_difference(scored(base), scored(base[:3]), "PSNR")
     with pytest.raises(SeesrError, match="LPIPS has no figure"):

@@ -17,6 +17,7 @@ import pytest
 import torch
 from PIL import Image
 
+from browser import Browser, find_browser
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines import seesr_model
 from seesr.evaluation.baselines.bicubic import Bicubic
@@ -25,7 +26,7 @@ from seesr.evaluation.baselines.seesr_model import parse_settings
 from seesr.evaluation.fullreference import psnr
 from seesr.evaluation.methods import make_method
 from seesr.evaluation.published import Reproduction, published_as, published_for, reproductions
-from seesr.evaluation.report import signed
+from seesr.evaluation.report import p_text, signed, write_report
 from seesr.evaluation.run import folder_name, read_testset, run_evaluation
 from seesr.images import read_photo, to_tensor
 
@@ -73,7 +74,7 @@ def test_command_measures_compares_and_reports(
         "evaluate", "--testset", testset, "-o", out, "--metrics", "psnr,SSIM", "--against", "bicubic", *options
     )
     assert outcome.code == 0, outcome.err
-    assert "over bicubic" in outcome.out
+    assert "differences are to bicubic" in outcome.out
 
     with (out / "scores.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -110,6 +111,49 @@ def test_command_measures_compares_and_reports(
         assert picture["scores"][0][1] == scores[picture["name"]]
         image = Image.open(io.BytesIO(base64.b64decode(picture["images"][1].partition(",")[2])))
         assert image.size == (32, 32)
+
+
+@pytest.mark.skipif(find_browser() is None, reason="needs Chromium or Chrome; apt-get install chromium")
+def test_the_report_compares_pictures_in_a_browser(testset: Path, tmp_path: Path) -> None:
+    pasted = make_method(f"command:{COPY.replace('(32, 32)', '(32, 32), 0')} {{input}} {{output}}", CPU)
+    results = run_evaluation(read_testset(testset), [Bicubic(), pasted], ["PSNR"], tmp_path / "out", against="bicubic")
+    write_report(results, tmp_path / "report.html")
+    psnr_of = [{row["image"]: row["PSNR"] for row in method.evaluation.rows} for method in results.methods]
+    places = "[...document.querySelectorAll('.view img')].map(image => image.style.transform)"
+    names = "[...document.querySelectorAll('h3')].map(one => one.textContent)"
+    with Browser(tmp_path / "browser") as browser:
+        browser.open((tmp_path / "report.html").as_uri())
+        assert browser.evaluate(names) == sorted(psnr_of[1], key=psnr_of[1].__getitem__)
+        for value, key in (("0", psnr_of[0].get), ("1,0", lambda name: psnr_of[1][name] - psnr_of[0][name])):
+            browser.evaluate(f"sortMethod.value = '{value}'; sortMethod.onchange()")
+            assert browser.evaluate(names) == sorted(psnr_of[0], key=key)  # worst first
+
+        browser.click("#gallery img")
+        frames = "[...document.querySelectorAll('.view')].map(one => [one.clientWidth, one.clientHeight].join('x'))"
+        assert len(browser.evaluate(frames)) == 4  # low resolution, two methods, reference
+        assert len(set(browser.evaluate(frames))) == 1
+        x, y = browser.middle(".view")
+        browser.mouse("mouseWheel", x + 9, y + 9, deltaX=0, deltaY=-400)
+        enlarged = browser.wait(f"{places}[0].includes('scale(2.7') && {places}")
+        browser.mouse("mousePressed", x, y, button="left", buttons=1, clickCount=1)
+        browser.mouse("mouseMoved", x - 30, y - 20, buttons=1)
+        browser.mouse("mouseReleased", x - 30, y - 20, button="left")
+        moved = browser.wait(f"{places}[0] !== {json.dumps(enlarged[0])} && {places}")
+        assert len(set(enlarged)) == len(set(moved)) == 1
+        browser.press("ArrowRight")
+        assert browser.evaluate("document.querySelector('#viewer b').textContent").endswith("(2 of 3)")
+        browser.press("Escape")
+
+        browser.resize(390, 844, touch=True)
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390
+        browser.click("#gallery img")
+        assert len(set(browser.evaluate(frames))) == 1
+        x, y = browser.middle(".view")
+        browser.touch("touchStart", (x - 20, y), (x + 20, y))
+        browser.touch("touchMove", (x - 60, y), (x + 60, y))
+        browser.touch("touchEnd")
+        assert len(set(browser.wait(f"{places}[0].includes('scale(3)') && {places}"))) == 1
+        assert browser.problems == []
 
 
 def test_only_what_is_missing_or_changed_is_restored(testset: Path, tmp_path: Path) -> None:
@@ -217,6 +261,36 @@ def test_names_that_are_no_methods(tmp_path: Path) -> None:
     assert all(re.fullmatch(r"[\w.=,+-]{1,70}", name) and ".." not in name for name in names)
 
 
+def test_weights_that_cannot_be_fetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model that has to be fetched is, and what is wrong with it said, before any work; parsing fetches nothing."""
+    asked: list[str] = []
+
+    def offline(name: str) -> Path:
+        asked.append(name)
+        raise SeesrError(f"{name} cannot be built: 1 of its files could not be fetched")
+
+    monkeypatch.setattr("seesr.checkpoints.registry.install", offline)
+    with pytest.raises(SeesrError, match="no setting 'colour'"):
+        make_method("sd2-turbo:colour=red", CPU)
+    assert asked == []
+    with pytest.raises(SeesrError, match=r"^sd2 cannot be built"):
+        make_method("sd2:paper,start=noise", CPU)
+    assert asked == ["sd2"]
+
+
+def test_mistakes_are_told_before_weights_are_fetched(testset: Path, tmp_path: Path, seesr: Callable[..., Any]) -> None:
+    command = ["evaluate", "--testset", testset, "--method", "nobody", "-o", tmp_path / "out"]
+    for options, match in (
+        (["--metrics", "psrn"], "no metric 'psrn'; there are PSNR"),
+        (["--metrics", ","], "--metrics ',' names none"),
+        (["--against", "bicubic"], "--against bicubic: is none of the methods"),
+        (["--limit", 0], "--limit cannot be 0"),
+        ([], "no method 'nobody': bicubic, realesrgan-x4plus"),
+    ):
+        outcome = seesr(*command, *options)
+        assert (outcome.code, match in outcome.err) == (2, True), outcome.err
+
+
 def test_errors_name_the_file(testset: Path, tmp_path: Path) -> None:
     def fails(match: str, name: str = "bicubic", metrics: Sequence[str] = ("PSNR",), **options: Any) -> None:
         with pytest.raises(SeesrError, match=match):
@@ -263,9 +337,11 @@ def test_what_was_reproduced_of_the_published_figures() -> None:
         "folder:results/seesr": "SeeSR",
         "spandrel:weights/FeMaSR_SRX4_model_g.pth": "FeMaSR",
         "sd2-seesr:paper": "SeeSR",
+        "sd2": "SeeSR",
+        "sd2:paper": "SeeSR",
     }.items():
         assert published_as(name) == method
-    for name in ("bicubic", "mini:paper", "realesrgan-x4plus-anime", "sd2-seesr:paper,start=noise", "sd2-seesr:fast"):
+    for name in ("bicubic", "mini:paper", "realesrgan-x4plus-anime", "sd2-turbo", "sd2:paper,start=noise", "sd2:fast"):
         assert published_as(name) is None
 
     means = {"PSNR": 25.75, "LPIPS": 0.2777}
@@ -276,7 +352,8 @@ def test_what_was_reproduced_of_the_published_figures() -> None:
     assert not reproductions(Path("photos"), 100, "realesrgan-x4plus", means)
 
 
-def test_signs_of_differences() -> None:
+def test_figures_in_words() -> None:
+    assert [p_text(value) for value in (0.0001, 0.0256, 0.9996)] == ["< .001", "= .026", "= 1"]
     assert [signed(value, 2) for value in (0.3, -0.3, 0.001, -0.001)] == ["+0.30", "−0.30", "0.00", "0.00"]
 
 

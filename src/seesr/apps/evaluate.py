@@ -37,19 +37,25 @@ def evaluate(
     from seesr.apps.progress import console
     from seesr.devices import choose_device
     from seesr.evaluation.methods import make_method
-    from seesr.evaluation.metrics import METRICS
+    from seesr.evaluation.metrics import METRICS, get_metric
     from seesr.evaluation.record import write_csv, write_json
     from seesr.evaluation.report import write_report
     from seesr.evaluation.run import read_testset, run_evaluation
     from seesr.evaluation.table import write_table
 
     logging.disable_progress_bar()  # the line of what is being done says enough
-    names = [name.strip() for name in metrics.split(",") if name.strip()] if metrics else list(METRICS)
-    target = choose_device(device)
-    methods = [make_method(name, target) for name in dict.fromkeys(method)]
+    names = list(METRICS) if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
+    if not names:
+        raise SeesrError(f"--metrics {metrics!r} names none; there are {', '.join(METRICS)}")
+    for name in names:
+        get_metric(name)
+    if against is not None and against not in method:
+        raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
     if output.is_file():
         raise SeesrError(f"{output}: is a file; give a folder with -o")
     found = read_testset(testset, limit)
+    target = choose_device(device)
+    methods = [make_method(name, target) for name in dict.fromkeys(method)]  # last: it may fetch gigabytes
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
@@ -74,24 +80,27 @@ def evaluate(
     write_table(results, output / "table.md")
     write_report(results, output / "report.html")
     Console(highlight=False).print(_summary(results))
-    for name, reason in results.unavailable.items():
-        console.print(f"{name} is not available: {reason}", soft_wrap=True)
+    for reason, without in results.reasons().items():
+        console.print(f"{', '.join(without)} not available: {reason}", soft_wrap=True)
     console.print(f"{output / 'report.html'}: written, with table.md, scores.csv and evaluation.json", soft_wrap=True)
 
 
 def _summary(results: "Results") -> "Table":
     """Metric by metric: each method's mean with its 95 % interval and how it differs from the chosen method."""
+    from rich.box import SIMPLE
     from rich.table import Table
     from rich.text import Text
 
     from seesr.evaluation.metrics import METRICS
     from seesr.evaluation.report import decimals, signed
 
-    table = Table(title=f"{results.testset.folder}: {len(results.testset.pairs)} pictures", title_justify="left")
-    table.add_column("metric")
+    title = f"{results.testset.folder}: {len(results.testset.pairs)} pictures"
+    title += f"; differences are to {results.against}" if results.against else ""
+    table = Table(title=Text(title, style="bold"), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("metric", no_wrap=True)
     table.add_column("method", overflow="fold")
-    for title in ("mean", "95 % interval", *([f"over {results.against}", "p"] if results.against else [])):
-        table.add_column(title, justify="right", no_wrap=True)
+    for head in ("mean", "95 % interval", *(["difference", "p"] if results.against else [])):
+        table.add_column(head, justify="right", no_wrap=True)
     for name in results.metrics:
         metric, digits = METRICS[name], decimals(name)
         means = [method.evaluation.summary[name] for method in results.methods]
@@ -105,10 +114,11 @@ def _summary(results: "Results") -> "Table":
             table.add_row(
                 *map(Text, cells),  # plain: square brackets in names are no markup
                 style="bold" if mean.mean == results.best(name) and len(means) > 1 else "",
-                end_section=i == len(means) - 1,
             )
-    for method in results.methods:
-        seconds = method.mean_cost().seconds
-        if seconds is not None:
-            table.add_row("s / image", Text(method.name), f"{seconds:.3g}")
+        table.add_section()
+    known = [
+        (method.name, seconds) for method in results.methods if (seconds := method.mean_cost().seconds) is not None
+    ]
+    for i, (method_name, seconds) in enumerate(known):
+        table.add_row("s / image" if i == 0 else "", Text(method_name), f"{seconds:.3g}")
     return table

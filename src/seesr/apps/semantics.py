@@ -29,7 +29,7 @@ Seed = Annotated[int, typer.Option(help="Of the degradation; every picture has i
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, figures and plots.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many pictures.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
-TaggerName = Annotated[str, typer.Option(help="Folder of a tagger or of a model that has one, or mini.")]
+TaggerName = Annotated[str, typer.Option(help="mini, sd2, or the folder of a tagger or of a model that has one.")]
 
 
 @semantics.command()
@@ -165,10 +165,10 @@ def shapes(
 
 
 def _tagger(name: str, device: "torch.device") -> Any:
-    from seesr.checkpoints.registry import EMBEDDED, resolve
+    from seesr.checkpoints.registry import BUILT, EMBEDDED, resolve
     from seesr.training.dape import load_tagger
 
-    return load_tagger(Path(resolve(name) if name in EMBEDDED else name)).to(device)
+    return load_tagger(Path(resolve(name) if name in (*EMBEDDED, *BUILT) else name)).to(device)
 
 
 def _device(name: str) -> "torch.device":

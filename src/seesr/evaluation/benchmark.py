@@ -7,8 +7,9 @@ computes only what is new. A metric that cannot run is listed with the reason; i
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,10 @@ class Mean:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of paired differences, its 95 % bootstrap interval and the two-sided p of a sign-flip permutation test."""
+    """Mean of paired differences, its 95 % bootstrap interval and the two-sided p of a sign-flip permutation test.
+
+    p is exact where all patterns of signs can be gone through (13 pictures or fewer), else of `RESAMPLES` random ones.
+    """
 
     mean: float
     low: float
@@ -159,15 +163,24 @@ def paired_difference(ours: Evaluation, theirs: Evaluation, metric: str) -> Diff
         name = min(first.keys() ^ second.keys())
         raise SeesrError(f"{name} was scored for only one of the two methods; compare them on the same pictures")
     differences = np.array([first[name] - second[name] for name in first], dtype=np.float64)
+    low, high = _bootstrap_interval(differences)
+    return Difference(float(differences.mean()), low, high, _sign_flip_p(differences))
+
+
+def _sign_flip_p(differences: np.ndarray) -> float:
+    """How often the mean is as far from 0 as it is when every difference could as well have the other sign."""
+    exact = 2**differences.size <= RESAMPLES
     rng = np.random.default_rng(SEED)
-    flipped = np.array(
-        [abs((differences * rng.choice((-1.0, 1.0), differences.size)).mean()) for _ in range(RESAMPLES)]
+    patterns: Iterable[Any] = (
+        product((-1.0, 1.0), repeat=differences.size)
+        if exact
+        else (rng.choice((-1.0, 1.0), differences.size) for _ in range(RESAMPLES))
     )
+    flipped = np.array([abs((differences * signs).mean()) for signs in patterns])
     observed = abs(differences.mean())
     # the margin lets sums that are equal but for rounding count as equal
     extreme = int((flipped >= observed - 1e-12 * max(observed, 1.0)).sum())
-    low, high = _bootstrap_interval(differences)
-    return Difference(float(differences.mean()), low, high, (extreme + 1) / (RESAMPLES + 1))
+    return extreme / flipped.size if exact else (extreme + 1) / (RESAMPLES + 1)  # drawn: the data count as one pattern
 
 
 def _bootstrap_interval(values: np.ndarray) -> tuple[float, float]:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from seesr.checkpoints.registry import resolve
+from seesr.checkpoints.registry import BUILT, resolve
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines import realesrgan
 from seesr.evaluation.baselines.bicubic import Bicubic
@@ -28,11 +28,11 @@ _KINDS: dict[str, tuple[str, Callable[[str, str, torch.device], Method]]] = {
 
 
 def make_method(name: str, device: torch.device) -> Method:
-    """The method called `name`; no network is loaded yet.
+    """The method called `name`; no network is loaded yet, but published weights it needs are fetched.
 
     Raises:
         SeesrError: no such method, model or file, an unknown setting or a value it cannot have, a template without
-            placeholders, an optional package that is missing.
+            placeholders, an optional package that is missing, weights that cannot be fetched.
     """
     if name == "bicubic":
         return Bicubic()
@@ -42,22 +42,31 @@ def make_method(name: str, device: torch.device) -> Method:
     if colon and kind in _KINDS:
         return _KINDS[kind][1](name, rest, device)
     model, settings = _split(name)
+    method = SeeSRModel.parse(name, model, settings, device)
     try:
         resolve(model)
     except SeesrError as error:
+        if model in BUILT:
+            raise  # there is such a model, but its weights could not be fetched
         kinds = [f"{kind}:{what}" for kind, (what, _) in _KINDS.items()]
         known = ", ".join(["bicubic", *realesrgan.NETWORKS, *kinds])
         raise SeesrError(f"no method {name!r}: {known}, or a SeeSR model; {error}") from None
-    return SeeSRModel.parse(name, model, settings, device)
+    return method
 
 
 def _split(name: str) -> tuple[str, str]:
     """A SeeSR model and its settings, parted at the first colon before which a model stands."""
     for position, character in enumerate(name):
-        if character == ":":
-            try:
-                resolve(name[:position])
-            except SeesrError:
-                continue
+        if character == ":" and _is_model(name[:position]):
             return name[:position], name[position + 1 :]
     return name, ""
+
+
+def _is_model(name: str) -> bool:
+    if name in BUILT:
+        return True  # `resolve` would fetch it
+    try:
+        resolve(name)
+    except SeesrError:
+        return False
+    return True

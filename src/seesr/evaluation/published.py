@@ -88,15 +88,17 @@ class Reproduction:
 def published_as(method: str) -> str | None:
     """The published method that a measured one is, told by its name; None for any other.
 
-    `realesrgan-x4plus`, `folder:results/osediff`, `spandrel:BSRGAN.pth`; a SeeSR model whose name says so, with the
-    paper's profile and nothing changed (`sd2-seesr:paper`).
+    `realesrgan-x4plus`, `folder:results/osediff`, `spandrel:BSRGAN.pth`; `sd2`, or a SeeSR model whose folder's name
+    says so, with the paper's profile and nothing changed (`sd2-seesr:paper`).
     """
     kind, colon, what = method.partition(":")
     outside = kind in ("folder", "spandrel")
     if colon and not outside and what != "paper":
         return None
+    if kind == "sd2":
+        return "SeeSR"
     last = _plain(Path(what if outside else kind).name)
-    if "anime" in last:
+    if "anime" in last or "turbo" in last:
         return None
     names = {_plain(row.method): row.method for row in published_rows()}
     found = [name for name in names if name in last]

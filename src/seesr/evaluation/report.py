@@ -26,6 +26,9 @@ from seesr.images import read_photo
 MOST_PICTURES = 120
 """A report with more would be too large to open; then the worst and the best are shown."""
 
+MOST_DOTS = 300
+"""Pictures a method that plots have dots of; of more every so many-th is drawn. Boxes are of all."""
+
 LONGEST_SIDE = 1024
 """Pixels; larger previews are reduced to it."""
 
@@ -49,6 +52,8 @@ def write_report(results: Results, path: Path) -> None:
     parts["plots"] = "".join(
         f'<div class="card">{_plot(results, metric)}</div>' for metric in results.metrics if _per_image(results, metric)
     )
+    step = _dot_step(count)
+    parts["dots"] = "A dot is a picture" if step == 1 else f"A dot is a picture (one in {step} is drawn)"
     parts["protocol"] = _protocol(results)
     data = json.dumps(_gallery(results, shown), allow_nan=False)
     parts["data"] = data.replace("<", "\\u003c")  # no name of a picture can then end or open an element
@@ -67,6 +72,13 @@ def signed(value: float, digits: int) -> str:
     """A difference with its sign, a true minus for a negative one; what rounds to nothing has none."""
     text = f"{value:+.{digits}f}".replace("-", "−")
     return text if text.strip("+−0.") else text[1:]
+
+
+def p_text(p_value: float) -> str:
+    """A p value to three digits, `= .025` or `< .001`."""
+    if p_value < 0.001:
+        return "< .001"
+    return "= 1" if p_value > 0.9995 else f"= {p_value:.3f}".replace("0.", ".")
 
 
 # ------------------------------------------------------------------------------------------------------------ tables
@@ -106,8 +118,7 @@ def _figure(mean: Mean, difference: Difference | None, published: Reproduction |
     if mean.low is not None:
         text += f"<small>{mean.low:.{digits}f} – {mean.high:.{digits}f}</small>"
     if difference is not None:
-        p_value = "&lt; .001" if difference.p_value < 0.001 else f"= {difference.p_value:.3f}".replace("0.", ".")
-        text += f"<small>{signed(difference.mean, digits)}, p {p_value}</small>"
+        text += f"<small>{signed(difference.mean, digits)}, p {html.escape(p_text(difference.p_value))}</small>"
     if published is not None:
         kind = "holds" if published.holds else "off"
         text += f'<small class="{kind}">{signed(published.difference, digits)} to published</small>'
@@ -122,11 +133,12 @@ def _published_row(results: Results, row: PublishedRow) -> str:
 
 
 def _notes(results: Results, published: list[PublishedRow]) -> str:
-    lines = [f"Small: 95 % interval of the mean, percentile bootstrap with {RESAMPLES} resamples."]
+    few = "; from so few pictures it is too narrow" if results.few_pictures else ""
+    lines = [f"Small: 95 % interval of the mean, percentile bootstrap with {RESAMPLES} resamples{few}."]
     if results.against:
         lines.append(
             f"Below it: mean difference to {results.against} picture by picture, and the two-sided p of a sign-flip "
-            "permutation test."
+            "permutation test, not adjusted for the number of comparisons."
         )
     if published:
         sources = dict.fromkeys(row.source for row in published)
@@ -139,7 +151,7 @@ def _notes(results: Results, published: list[PublishedRow]) -> str:
             lines.append(
                 f"Measured here on {count} pictures, published on {published[0].pictures}: not to be compared directly."
             )
-    lines += [f"{name} is not available: {reason}." for name, reason in results.unavailable.items()]
+    lines += [f"{', '.join(names)}: not available, {reason}." for reason, names in results.reasons().items()]
     return "".join(f'<p class="soft">{html.escape(line)}</p>' for line in lines)
 
 
@@ -186,13 +198,17 @@ def _plot(results: Results, metric: str) -> str:
         )
         marks.append(f'<line class="median" x1="{median}" x2="{median}" y1="{middle - 10}" y2="{middle + 10}"/>')
         jitter = random.Random(i)  # so that dots of equal figures do not hide each other
-        for name, value in zip(names, values):
+        for name, value in list(zip(names, values))[:: _dot_step(len(names))]:
             title = f"{name}: {value:.{decimals(metric)}f}"
             marks.append(
                 f'<circle cx="{at(value)}" cy="{middle + jitter.uniform(-8, 8):.1f}" r="2.8" '
                 f'data-picture="{html.escape(name)}"><title>{html.escape(title)}</title></circle>'
             )
     return f'<svg viewBox="0 0 {_WIDTH} {bottom + 20}">{"".join(marks)}</svg>'
+
+
+def _dot_step(count: int) -> int:
+    return -(-count // MOST_DOTS)
 
 
 def _ticks(low: float, high: float) -> list[float]:

@@ -6,7 +6,7 @@ from seesr.evaluation.machine import versions
 from seesr.evaluation.metrics import METRICS
 from seesr.evaluation.published import REPRODUCED_WITHIN, PublishedRow, published_for
 from seesr.evaluation.record import write_text
-from seesr.evaluation.report import decimals, signed
+from seesr.evaluation.report import decimals, p_text, signed
 from seesr.evaluation.run import MethodResult, Results, mebibytes
 
 
@@ -20,10 +20,12 @@ def write_table(results: Results, path: Path) -> None:
     lines += _table(
         ["measured", *arrows, "s / picture", "peak MiB"], [_measured(results, method) for method in results.methods]
     )
-    lines += ["Below each mean its 95 % bootstrap interval over pictures; bold the best.", ""]
+    few = "; from so few pictures it is too narrow" if results.few_pictures else ""
+    lines += [f"Below each mean its 95 % bootstrap interval over pictures{few}. Bold: the best mean.", ""]
     if results.against:
         lines += _table([f"over {results.against}", *arrows], _differences(results))
-        lines += ["Mean differences picture by picture, with the p of a sign-flip permutation test.", ""]
+        test = "Mean differences picture by picture, with the two-sided p of a sign-flip permutation test"
+        lines += [f"{test}, not adjusted for the number of comparisons.", ""]
     if published:
         lines += _table(["published", *arrows], [_published(results, row) for row in published])
         lines += [f"From {'; '.join(dict.fromkeys(row.source for row in published))}.", ""]
@@ -34,7 +36,7 @@ def write_table(results: Results, path: Path) -> None:
         lines += [f"✓: reproduced, that is within {within}.", ""]
     lines += ["## How it was measured", ""]
     lines += [f"- {name}: {METRICS[name].origin}" for name in results.metrics]
-    lines += [f"- {name}: not available ({reason})" for name, reason in results.unavailable.items()]
+    lines += [f"- {', '.join(names)}: not available, {reason}" for reason, names in results.reasons().items()]
     lines += _hardware(results)
     lines += [f"- {', '.join(f'{name} {version}' for name, version in versions().items())}", ""]
     write_text(path, "\n".join(lines))
@@ -65,7 +67,7 @@ def _differences(results: Results) -> list[list[str]]:
         cells = []
         for name in results.metrics:
             found = results.differences.get(name, {}).get(method.name)
-            cells.append("" if found is None else f"{signed(found.mean, decimals(name))}<br>p = {found.p_value:.4f}")
+            cells.append("" if found is None else f"{signed(found.mean, decimals(name))}<br>p {p_text(found.p_value)}")
         if any(cells):
             rows.append([f"`{method.name}`", *cells])
     return rows
