@@ -21,43 +21,21 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler
+from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor, AttnProcessor2_0
 from PIL import Image
 from torch import nn
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from seesr import SeeSRPipeline
 from seesr.devices import DTYPES, choose_device, choose_dtype
 from seesr.models.dape import lora_layers
 from seesr.models.enlarger import Enlarger
-from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
-from seesr.models.tagger import Tagger
+from seesr.models.full_size import full_size_diffusion, full_size_tagger
 from seesr.outputs import Progress
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg"
 PAPER_STEPS = 50
 
-DENOISER = {
-    "block_out_channels": (320, 640, 1280, 1280),
-    "attention_head_dim": (5, 10, 20, 20),
-    "cross_attention_dim": 1024,
-    "use_linear_projection": True,
-}
-VAE = {
-    "block_out_channels": (128, 256, 512, 512),
-    "down_block_types": ("DownEncoderBlock2D",) * 4,
-    "up_block_types": ("UpDecoderBlock2D",) * 4,
-    "layers_per_block": 2,
-}
-TEXT = {
-    "hidden_size": 1024,
-    "intermediate_size": 4096,
-    "num_hidden_layers": 23,
-    "num_attention_heads": 16,
-    "hidden_act": "gelu",
-}
-TAGS = 4585
 SCHEDULER = {
     "beta_schedule": "scaled_linear",
     "beta_start": 0.00085,
@@ -84,15 +62,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 def build(dtype: torch.dtype, device: torch.device) -> SeeSRPipeline:
     """The full-size pipeline. It has no tokenizer: prompts are random tokens."""
     with torch.device("meta"):
-        parts: dict[str, Any] = {
-            "vae": AutoencoderKL(**VAE),
-            "text_encoder": CLIPTextModel(CLIPTextConfig(**TEXT)),
-            "unet": SemanticUNet(**DENOISER),
-            "controlnet": SemanticControlNet(**DENOISER),
-        }
+        parts = full_size_diffusion()
     for part in parts.values():
         _fill(part, dtype, device)
-    tagger = Tagger(tags=[f"tag {i}" for i in range(TAGS)], thresholds=[1.0] * TAGS, lora_rank=8)
+    tagger = full_size_tagger()
     parts["tagger"] = nn.Module.to(tagger, device, dtype).eval()
     assert lora_layers(tagger)
     pipeline = SeeSRPipeline(**parts, scheduler=DDPMScheduler(**SCHEDULER))

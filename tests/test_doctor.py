@@ -17,7 +17,7 @@ from seesr.apps.doctor import EXTRAS, check_model, duration, examine, show
 from seesr.checkpoints.registry import RECORD
 from seesr.checkpoints.transfer import sha256_of
 from seesr.errors import SeesrError
-from seesr.estimate import estimate
+from seesr.estimate import estimate, estimate_published
 from seesr.live_bytes import LiveBytes
 
 
@@ -48,10 +48,12 @@ def test_for_machines(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     assert all(finding["remedy"] for finding in report["findings"] if finding["name"] == "sd2")
 
 
-def test_a_model_that_is_not_here_is_a_problem_only_if_wanted(seesr: Callable[..., Outcome]) -> None:
+def test_a_model_that_is_not_here_is_a_problem_only_if_wanted(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     assert seesr("doctor").code == 0
-    outcome = seesr("doctor", "--model", "sd2")
+    Image.new("RGB", (128, 128)).save(tmp_path / "small.png")
+    outcome = seesr("doctor", tmp_path / "small.png", "--model", "sd2")
     assert outcome.code == 1
+    assert "profile paper: 50 steps of 1 tile" in outcome.out  # what it would take is told before 14 GB are fetched
     assert "seesr download sd2" in outcome.out
     assert "1 problem to mend" in outcome.out
     assert seesr("doctor", "--model", "nowhere").code == 1
@@ -180,6 +182,13 @@ def test_dry_run_counts_what_is_known(tiny: Reference) -> None:
     assert large.memory > small.memory
     half = estimate(tiny.model, (128, 128), 4, torch.bfloat16)
     assert half.weights * 2 == small.weights
+
+
+def test_the_papers_model_is_known_by_its_sizes() -> None:
+    """UNet 1.13 G parameters, ControlNet 0.49, text tower 0.34, VAE and tagger 0.29."""
+    needs = estimate_published(True, (128, 128), 4, torch.bfloat16)
+    assert needs.weights == pytest.approx(2.25e9 * 2, rel=0.01)
+    assert (needs.steps, needs.tiles) == (2, 1)
 
 
 def stored(folder: Path) -> list[dict[str, torch.Tensor]]:

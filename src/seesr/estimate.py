@@ -21,7 +21,7 @@ from seesr.enlarging import LATENT_FACTOR, output_size, working_size
 from seesr.live_bytes import LiveBytes
 from seesr.memory import picture_bytes
 from seesr.models.enlarger import OVERLAP, TILE
-from seesr.profiles import Profile, choose_profile
+from seesr.profiles import PAPER, TURBO, Profile, choose_profile
 from seesr.tiling import Tile, plan_tiles
 from seesr.workplan import usual_plan
 
@@ -75,9 +75,26 @@ def estimate(folder: Path, size: tuple[int, int], scale: float, dtype: torch.dty
     """
     index = read_json(folder / "model_index.json")
     networks = meta_networks(folder, dtype)
-    weights = sum(p.numel() * p.element_size() for network in networks.values() for p in network.parameters())
     name = index.get("default_profile", "paper")
     settings = choose_profile(name, index.get("profiles", {}), "unet" in networks)
+    return _estimate(networks, name, settings, size, scale, dtype)
+
+
+def estimate_published(turbo: bool, size: tuple[int, int], scale: float, dtype: torch.dtype) -> Estimate:
+    """The same with the paper's model, or its two-step variant, of which nothing needs to be here."""
+    from seesr.models.full_size import full_size_diffusion, full_size_tagger
+
+    with init_empty_weights(include_buffers=False):
+        networks = {"tagger": full_size_tagger(), **full_size_diffusion()}
+    networks = {name: _as_meta(network, dtype) for name, network in networks.items()}
+    name, settings = ("fast", TURBO) if turbo else ("paper", PAPER)
+    return _estimate(networks, name, settings, size, scale, dtype)
+
+
+def _estimate(
+    networks: dict[str, Any], name: str, settings: Profile, size: tuple[int, int], scale: float, dtype: torch.dtype
+) -> Estimate:
+    weights = sum(p.numel() * p.element_size() for network in networks.values() for p in network.parameters())
     worked = working_size(size, scale, settings.process_size)
     columns, rows = (max(1, side // LATENT_FACTOR) for side in worked)
     width, height = (max(1, round(side / scale)) for side in worked)  # of the photo, a small one enlarged first
@@ -187,8 +204,12 @@ def meta_networks(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str,
                 network = network_class(config_class.from_dict(config))
             else:
                 network = network_class(**{key: value for key, value in config.items() if not key.startswith("_")})
-        networks[name] = torch.nn.Module.to(network, "meta", dtype).eval().requires_grad_(False)
+        networks[name] = _as_meta(network, dtype)
     return networks
+
+
+def _as_meta(network: torch.nn.Module, dtype: torch.dtype) -> Any:
+    return torch.nn.Module.to(network, "meta", dtype).eval().requires_grad_(False)
 
 
 def _count(length: int, tile: int, overlap: int) -> int:

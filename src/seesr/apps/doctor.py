@@ -17,15 +17,19 @@ from seesr.errors import SeesrError
 EXTRAS = {
     "train": "seesr train",
     "eval": "seesr evaluate with learned metrics, other methods and plots",
+    "heic": "HEIC, the format of many phones' photos",
     "lowbit": "training with an 8-bit optimiser",
-    "web": "seesr web, the restoration in a browser",
+    "stream": "training from shards on a server",
+    "study": "plots of seesr study",
 }
 """What an extra unlocks; one that is not named here is shown with its packages."""
 
 FOR_DEVELOPERS = ("test", "dev")
 
-EFFICIENCY = 0.8
-"""Of the rate of one convolution that a whole network reaches: measured on the embedded enlarger, on one core."""
+EFFICIENCY = {"denoise": 0.5}
+OTHER_EFFICIENCY = 0.8
+"""Of the rate of one convolution that a stage reaches, measured on one core: the embedded enlarger and the full-size
+UNet with its attention (docs/benchmarks.md)."""
 
 OK, ABSENT, PROBLEM = "ok", "absent", "problem"
 
@@ -84,8 +88,8 @@ def examine(model: str, photo: Path | None = None, scale: float = 4.0, verify: b
     folder = _models(report, model, verify)
     _formats(report)
     _extras(report)
-    if photo is not None and folder is not None:
-        _photo(report, photo, folder, scale)
+    if photo is not None:
+        _photo(report, photo, model, folder, scale)
     return report
 
 
@@ -250,9 +254,7 @@ def check_model(folder: Path, verify: bool = False) -> tuple[int, str]:
 
 
 def _formats(report: Report) -> None:
-    """Photo formats and colour management that depend on how Pillow was built."""
-    from importlib.util import find_spec
-
+    """Photo formats that depend on how Pillow was built; HEIC is one of the extras."""
     from PIL import features
 
     built = {"JPEG": "jpg", "PNG": "zlib", "WebP": "webp", "TIFF": "libtiff", "AVIF": "avif"}
@@ -261,10 +263,6 @@ def _formats(report: Report) -> None:
     report.add("Photos", "formats", OK, ", ".join(names))
     if missing:
         report.add("Photos", ", ".join(missing), ABSENT, "this Pillow is built without", "pip install -U pillow")
-    if find_spec("pillow_heif"):
-        report.add("Photos", "HEIC", OK, "read through pillow-heif")
-    else:
-        report.add("Photos", "HEIC", ABSENT, "photos of phones in this format", "pip install pillow-heif")
 
 
 def _extras(report: Report) -> None:
@@ -287,28 +285,41 @@ def _extras(report: Report) -> None:
             report.add("Extras", extra, OK, unlocks)
 
 
-def _photo(report: Report, path: Path, folder: Path, scale: float) -> None:
-    """What restoring the photo takes: read it, run the networks dry, and time a convolution."""
+def _photo(report: Report, path: Path, model: str, folder: Path | None, scale: float) -> None:
+    """What restoring the photo takes: read it, run the networks dry, and time a convolution.
+
+    Args:
+        folder: of the model; None if it cannot be used. Of those built by name it can be told even so.
+    """
     import psutil
     import torch
 
     from seesr.checkpoints.download import gigabytes
+    from seesr.checkpoints.sources import RECIPES
     from seesr.devices import choose_device, choose_dtype, measure_rate
-    from seesr.estimate import estimate
-    from seesr.images import read_photo
+    from seesr.estimate import estimate, estimate_published
+    from seesr.images import read_photo, target_scale
 
     try:
         photo = read_photo(path)
     except SeesrError as error:
         report.add("Photo", path.name, PROBLEM, str(error))
         return
-    if not 0 < scale <= 16:
-        report.add("Photo", "scale", PROBLEM, f"{scale:g} is not in 0 to 16", "give another --scale")
+    try:
+        scale = target_scale(*photo.rgb.size, scale)
+    except SeesrError as error:
+        report.add("Photo", "scale", PROBLEM, str(error))
+        return
+    if folder is None and model not in RECIPES:
         return
     device = choose_device()
     dtype = choose_dtype("auto", device)
-    needs = estimate(folder, photo.rgb.size, scale, dtype)
-    seconds = needs.operations / (EFFICIENCY * measure_rate(device, dtype))
+    if folder is None:
+        needs = estimate_published(RECIPES[model].turbo, photo.rgb.size, scale, dtype)
+    else:
+        needs = estimate(folder, photo.rgb.size, scale, dtype)
+    rate = measure_rate(device, dtype)
+    seconds = sum(s.operations / (EFFICIENCY.get(s.name, OTHER_EFFICIENCY) * rate) for s in needs.stages)
     if device.type == "cuda":
         free, where = torch.cuda.mem_get_info(device)[0], "on the graphics card"
         memory = needs.memory
