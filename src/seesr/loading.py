@@ -88,13 +88,22 @@ def load_tagger(name: str, dtype: torch.dtype, device: torch.device) -> Restorer
 
 
 @contextmanager
-def loading_errors(name: str) -> Iterator[None]:
-    """Turn whatever a damaged model makes libraries raise into a SeesrError that names the model."""
+def loading_errors(name: str, hub: bool = False) -> Iterator[None]:
+    """Turn whatever a damaged model makes libraries raise into a SeesrError that names the model.
+
+    Args:
+        hub: it comes from the hub, and may not be there.
+    """
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        first_line = str(error).strip().partition("\n")[0]
-        raise SeesrError(f"{name}: the model cannot be loaded ({first_line})") from error
+        if hub and isinstance(error, OSError) and (cause := error.__cause__ or error.__context__):
+            raise SeesrError(f"{name}: cannot be fetched from the hub ({_first_line(cause)})") from error
+        raise SeesrError(f"{name}: the model cannot be loaded ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]
 
 
 def _load_light(
