@@ -20,7 +20,7 @@ from seesr.errors import SeesrError
 from seesr.evaluation.run import read_testset
 from seesr.training import known_sets, shards
 from seesr.training.dape import load_tagger
-from seesr.training.data import Crops, DegradationMix, Pairs, Photo, load_photos
+from seesr.training.data import Crops, DegradationMix, OnDevice, Pairs, Photo, PhotosConfig, Squares, load_photos
 from seesr.training.photos import StreamedPhotos
 from seesr.training.tag_files import tagger_hash
 from taggers import save_small_ram
@@ -163,7 +163,8 @@ def test_small_photos_are_left_out_if_told_so(tmp_path: Path, caplog: pytest.Log
             load_photos([str(folder)], 40, memory_gb=memory_gb)
         assert len(load_photos([str(folder)], 40, small="skip", memory_gb=memory_gb)) == 3
     assert "1 of 4 photos" in caplog.text
-    with pytest.raises(SeesrError, match="4 of 4"):
+    (folder / "damaged.png").write_bytes(b"no picture")
+    with pytest.raises(SeesrError, match="4 of 5"):  # nothing of use is left
         load_photos([str(folder)], 100, small="skip")
 
 
@@ -242,6 +243,21 @@ def test_jitter_takes_wider_windows_and_reduces_them(tmp_path: Path) -> None:
     assert same(crops[7], Crops([Photo("ramp", ramp)], 32, seed=0, turn=False, jitter=0.5)[7])
 
 
+def test_samples_made_on_the_device_are_those_of_the_loader(tmp_path: Path) -> None:
+    photos = load_photos([str(folder_of(tmp_path / "photos", 3))], 40, whole=True)
+    tagged = [Photo(photo.name, photo.pixels, tags=f"tag{n}") for n, photo in enumerate(photos)]
+    for source in (tagged, Squares(tagged, 24)):
+        usual, there = (Pairs(Crops(source, 24, seed=1), DegradationMix({"seesr": 1.0})) for _ in range(2))
+        batch = next(iter(DataLoader(usual, batch_size=5, sampler=range(4, 9))))
+        numbers = next(iter(DataLoader(OnDevice(there), batch_size=5, sampler=range(4, 9))))
+        assert same(OnDevice(there).make(numbers["number"]), batch)
+        assert all(isinstance(photo.pixels, torch.Tensor) for photo in there.crops.photos)
+    with pytest.raises(SeesrError, match=r"on_device: 3 photos need 0\.0 GB decoded, more than memory_gb"):
+        load_photos([str(tmp_path / "photos")], 40, memory_gb=0, whole=True)
+    with pytest.raises(SeesrError, match="leave scale_jitter out"):
+        PhotosConfig(photos=[], on_device=True, scale_jitter=0.5)
+
+
 def test_known_sets_are_counted_and_checked(tmp_path: Path, seesr: Command, monkeypatch) -> None:
     """FFHQ in small: its own metadata file finds the face that was damaged on the way."""
     folder = tmp_path / "ffhq" / "images1024x1024"
@@ -287,6 +303,8 @@ def test_packing_cuts_goes_on_and_keeps_to_its_plan(tmp_path: Path, seesr: Comma
     assert crops[3].info == {"source": "00.png"}
     assert "16 pictures, all sound" in seesr("data", "check", tmp_path / "packed").out
     assert "other files or settings" in seesr(*arguments[:-1], 16).err
+    (folder / "01.json").write_text("{")
+    assert "01.json is no JSON object" in seesr(*arguments[:4], tmp_path / "other").err
     file.unlink()
     with pytest.raises(SeesrError, match=r"is missing, which .* lists"):
         load_photos([str(tmp_path / "packed")], 32)

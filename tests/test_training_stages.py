@@ -21,9 +21,10 @@ from seesr.checkpoints.files import find_weights, read_state_dict
 from seesr.errors import SeesrError
 from seesr.models.dape import plain_ram
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, image_attention_parameters
-from seesr.training import dape, loop
+from seesr.training import autoencoder, dape, enlarger, loop, prior, tagger, turbo
 from seesr.training import seesr as stage2
-from seesr.training.data import Crops, DegradationMix, Pairs, load_photos
+from seesr.training.config import load_config
+from seesr.training.data import Crops, DegradationMix, Pairs, PhotosConfig, load_photos
 from taggers import save_small_ram
 
 
@@ -73,6 +74,31 @@ def test_pairs_do_not_depend_on_the_precision_of_the_networks(photos: Path) -> N
     assert all(torch.equal(mixed[name], value) for name, value in plain.items())
 
 
+CONFIGS: dict[str, Any] = {
+    "sd2/dape": dape.DapeConfig,
+    "sd2/seesr": stage2.SeesrConfig,
+    "mini/autoencoder": autoencoder.AutoencoderConfig,
+    "mini/dape": dape.DapeConfig,
+    "mini/enlarger": enlarger.EnlargerConfig,
+    "mini/prior": prior.PriorConfig,
+    "mini/tagger": tagger.TaggerConfig,
+    "mini/turbo": turbo.TurboConfig,
+}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_shipped_configs_are_read_and_every_kind_of_setting_is_checked(name: str) -> None:
+    """Those of the loop, of the photos and of the stage itself: none hides another."""
+    file = Path(__file__).parents[1] / "configs" / f"{name}.yaml"
+    config = load_config(CONFIGS[name], file)
+    mistakes = {"batch_size=0": "batch_size is 0", "stepz=3": "did you mean steps", "ema_decay=1": "ema_decay is 1"}
+    if isinstance(config, PhotosConfig):
+        mistakes |= {"memory_gb=-1": "memory_gb is -1", "scale_jitter=2": "scale_jitter is 2"}
+    for override, message in mistakes.items():
+        with pytest.raises(SeesrError, match=message):
+            load_config(CONFIGS[name], file, [override])
+
+
 def tensors(folder: Path) -> dict[str, Tensor]:
     return read_state_dict(find_weights(folder))
 
@@ -107,6 +133,15 @@ def test_dape_goes_on_exactly_and_keeps_the_rest_of_a_model_folder(
     assert pipeline.tagger is not None
     assert pipeline.tagger.config.lora_rank == 8
     assert pipeline.unet is not None
+
+
+def test_dape_learns_the_same_from_photos_that_live_on_the_device(
+    dape_config: Callable[..., Path], tmp_path: Path
+) -> None:
+    for on_device in (False, True):
+        dape.train(dape_config(on_device=on_device, output=str(tmp_path / str(on_device))))
+    usual, there = (tensors(tmp_path / name / "model") for name in ("False", "True"))
+    assert all(torch.equal(there[name], tensor) for name, tensor in usual.items())
 
 
 def test_dape_with_one_term_trains_what_the_term_reaches(dape_config: Callable[..., Path], tmp_path: Path) -> None:

@@ -99,17 +99,19 @@ def check(sources: Sources) -> None:
 @app.command()
 def tag(
     sources: Sources,
-    model: Annotated[str, typer.Option(help="Folder of a tagger, or of a model that has one.")],
+    model: Annotated[str, typer.Option(help="Folder of a tagger, or of a model that has one; mini; sd2.")],
     batch: Annotated[int, typer.Option(help="Photos at once.")] = 8,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
 ) -> None:
     """See the tags of whole photos once, for training with tags=photo; kept beside each source."""
+    from seesr.checkpoints.registry import resolve
     from seesr.devices import choose_device
     from seesr.training.dape import load_tagger
     from seesr.training.shards import expand
     from seesr.training.tagging import write_tags
 
-    tagger = load_tagger(Path(model)).to(choose_device(device))
+    folder = Path(model) if Path(model).is_dir() else Path(resolve(model))
+    tagger = load_tagger(folder).to(choose_device(device))
     for source in (path for pattern in sources for path in expand(pattern)):
         with _bar(source) as progress:
             file, tagged, damaged = write_tags(source, tagger, batch, progress)

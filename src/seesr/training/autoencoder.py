@@ -19,7 +19,7 @@ from seesr.evaluation.fullreference import psnr
 from seesr.models.autoencoder import FACTOR, Autoencoder
 from seesr.training import loop
 from seesr.training.config import load_config
-from seesr.training.data import Crops, load_photos
+from seesr.training.data import Crops, OnDevice, PhotosConfig, load_photos, made
 from seesr.training.discriminator import Discriminator, frozen_scores
 from seesr.training.enlarger import DiscriminatorConfig
 from seesr.training.losses import PerceptualLoss, discriminator_hinge, generator_hinge
@@ -41,10 +41,9 @@ class AutoencoderLoss:
 
 
 @dataclass(kw_only=True)
-class AutoencoderConfig(loop.LoopConfig):
+class AutoencoderConfig(PhotosConfig, loop.LoopConfig):
     """Config of `seesr train autoencoder`."""
 
-    photos: list[str]  # folders or shards
     validation_photos: list[str]
     validation_samples: int = 12  # while training; all of them at the end
     start: str | None = None  # folder of an Autoencoder to go on from; None: a new one
@@ -74,7 +73,11 @@ class AutoencoderStage(loop.Stage):
 
     def __init__(self, config: AutoencoderConfig):
         self.config = config
-        self.crops = Crops(load_photos(config.photos, config.crop), config.crop, config.seed)
+        photos = load_photos(
+            config.photos, config.crop, small=config.small_photos, memory_gb=config.memory_gb, whole=config.on_device
+        )
+        crops = Crops(photos, config.crop, config.seed, jitter=config.scale_jitter)
+        self.samples = OnDevice(crops) if config.on_device else crops
         self.validation = load_photos(config.validation_photos, VALIDATION_CROP)
         self.autoencoder = self._start()
         self.modules: dict[str, nn.Module] = {"autoencoder": self.autoencoder}
@@ -93,8 +96,8 @@ class AutoencoderStage(loop.Stage):
         except OSError as error:
             raise SeesrError(f"start: no Autoencoder in {config.start} ({str(error).splitlines()[0]})") from None
 
-    def dataset(self) -> Crops:
-        return self.crops
+    def dataset(self) -> OnDevice | Crops:
+        return self.samples
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         rates = {"autoencoder": learning_rate, "discriminator": self.config.discriminator.learning_rate}
@@ -102,7 +105,7 @@ class AutoencoderStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights = self.config.loss
-        target = batch["hr"].float() / 255  # (B, 3, H, W)
+        target = made(self.samples, batch)["hr"].float() / 255  # (B, 3, H, W)
         decoded, latents = self.modules["autoencoder"](target * 2 - 1, self.config.latent_noise)
         restored = decoded.float() / 2 + 0.5
         terms = {"l1": F.l1_loss(restored, target), "latents": latents.float().square().mean()}

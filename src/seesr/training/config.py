@@ -5,6 +5,7 @@ sense are refused by the dataclass itself, in its `__post_init__`.
 """
 
 import dataclasses
+import difflib
 import re
 import types
 from collections.abc import Iterable
@@ -90,7 +91,9 @@ def _convert_dataclass(value: Any, wanted: Any, key: str, file: str) -> Any:
     fields = {field.name: field for field in dataclasses.fields(wanted)}
     for name in value:
         if name not in fields:
-            raise SeesrError(f"{file}: unknown key {prefix}{name}; known are {', '.join(sorted(fields))}")
+            near = difflib.get_close_matches(str(name), fields, 1)
+            advice = f"did you mean {prefix}{near[0]}?" if near else f"known are {', '.join(sorted(fields))}"
+            raise SeesrError(f"{file}: unknown key {prefix}{name}; {advice}")
     for name, field in fields.items():
         optional = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if name not in value and not optional:

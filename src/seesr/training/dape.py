@@ -23,7 +23,18 @@ from seesr.models.tagger import Tagger
 from seesr.models.tagging import TaggerOutput
 from seesr.training import loop
 from seesr.training.config import load_config
-from seesr.training.data import SCALE, Crops, DegradationMix, Pairs, PhotosConfig, Squares, enlarge, load_photos
+from seesr.training.data import (
+    SCALE,
+    Crops,
+    DegradationMix,
+    OnDevice,
+    Pairs,
+    PhotosConfig,
+    Squares,
+    enlarge,
+    load_photos,
+    made,
+)
 
 VALIDATION_SEED = 1234
 
@@ -64,10 +75,11 @@ class DapeStage(loop.Stage):
         self.config = config
         degrade = DegradationMix(config.degradation)
         photos, validation = (
-            Squares(load_photos(sources, 1, memory_gb=config.memory_gb), config.size)
-            for sources in (config.photos, config.validation_photos)
+            Squares(load_photos(sources, 1, memory_gb=config.memory_gb, whole=whole), config.size)
+            for sources, whole in ((config.photos, config.on_device), (config.validation_photos, False))
         )
-        self.pairs = Pairs(Crops(photos, config.size, config.seed, turn=False), degrade)
+        pairs = Pairs(Crops(photos, config.size, config.seed, turn=False), degrade)
+        self.samples = OnDevice(pairs) if config.on_device else pairs
         self.validation = Pairs(Crops(validation, config.size, VALIDATION_SEED, turn=False), degrade)
         self.tagger = cast(Any, load_tagger(Path(config.model)))
         if not lora_layers(self.tagger):
@@ -83,13 +95,14 @@ class DapeStage(loop.Stage):
         self.modules = {"tagger": self.tagger}
         self.frozen = {}
 
-    def dataset(self) -> Pairs:
-        return self.pairs
+    def dataset(self) -> OnDevice | Pairs:
+        return self.samples
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         return [{"params": [p for p in self.tagger.parameters() if p.requires_grad], "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        batch = made(self.samples, batch)
         teacher = self._teach(batch["target"])
         student = self.modules["tagger"](self.tagger.preprocess(self._shown(batch["lr"])))
         terms = distance(student, teacher)

@@ -7,6 +7,7 @@ degraded one and its tags cannot come apart.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, overload
 
@@ -15,13 +16,25 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, default_collate
 
 from seesr.degradation import Degradation, preset
 from seesr.errors import SeesrError
 from seesr.training.photos import Photo, PhotosConfig, load_photos
 
-__all__ = ["SCALE", "Crops", "DegradationMix", "Pairs", "Photo", "PhotosConfig", "Squares", "enlarge", "load_photos"]
+__all__ = [
+    "SCALE",
+    "Crops",
+    "DegradationMix",
+    "OnDevice",
+    "Pairs",
+    "Photo",
+    "PhotosConfig",
+    "Squares",
+    "enlarge",
+    "load_photos",
+    "made",
+]
 
 SCALE = 4  # HR side / LR side
 
@@ -49,6 +62,10 @@ class Crops(Dataset[dict[str, Any]]):
         return getattr(self.photos, "damaged", 0)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        return self.cut(index)[1]
+
+    def cut(self, index: int) -> tuple[Photo, dict[str, Any]]:
+        """The sample, and the photo that it is cut from."""
         photo = self.photos[self.photo_of(index)]
         rng = np.random.default_rng((self.seed, 1, index))
         window = self.crop
@@ -59,13 +76,17 @@ class Crops(Dataset[dict[str, Any]]):
         if window > self.crop:
             size = (self.crop, self.crop)
             crop = np.asarray(Image.fromarray(crop).resize(size, Image.Resampling.LANCZOS))
+        hr = crop if isinstance(crop, Tensor) else torch.tensor(crop)  # (crop, crop, 3)
         if self.turn:
-            crop = np.rot90(crop, int(rng.integers(4)))
+            hr = hr.rot90(int(rng.integers(4)))
         if rng.integers(2):
-            crop = crop[:, ::-1]
-        hr = torch.from_numpy(np.ascontiguousarray(crop.transpose(2, 0, 1)))  # (3, crop, crop)
-        sample = {"hr": hr, "seed": torch.tensor(int(rng.integers(2**62)))}
-        return sample if photo.tags is None else sample | {"tags": photo.tags}
+            hr = hr.flip(1)
+        sample = {"hr": hr.permute(2, 0, 1).contiguous(), "seed": torch.tensor(int(rng.integers(2**62)))}
+        return photo, sample if photo.tags is None else sample | {"tags": photo.tags}
+
+    def to(self, device: torch.device) -> None:
+        """Keep the photos on `device`, decoded, and cut there from now on; without `jitter`."""
+        self.photos = [replace(photo, pixels=torch.tensor(photo.pixels, device=device)) for photo in self.photos]
 
     def photo_of(self, index: int) -> int:
         """Which of the photos sample `index` is cut from."""
@@ -151,6 +172,34 @@ class Pairs(Dataset[dict[str, Any]]):
         sample = self.crops[index]
         lr, target = self.degrade(sample["hr"][None].float() / 255, sample["seed"][None])
         return {"lr": lr[0], "target": target[0]} | {name: sample[name] for name in sample if name != "hr"}
+
+
+class OnDevice(Dataset[dict[str, Any]]):
+    """The same samples, made on the training device by the training step: what the loader hands out is their numbers.
+
+    samples: `Crops`, or made of the crops that they hold as `crops`.
+    """
+
+    def __init__(self, samples: Any):
+        self.samples = samples
+        self.crops: Crops = getattr(samples, "crops", samples)
+        self._device: torch.device | None = None
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return {"number": torch.tensor(index)}
+
+    def make(self, numbers: Tensor) -> dict[str, Any]:
+        """The batch of these samples, (B,), on the device that the numbers are on; the photos move there first."""
+        if self._device != numbers.device:
+            self.crops.to(numbers.device)
+            self._device = numbers.device
+        batch = default_collate([self.samples[number] for number in numbers.tolist()])
+        return {n: value.to(numbers.device) if isinstance(value, Tensor) else value for n, value in batch.items()}
+
+
+def made(samples: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """A batch as the stage's `samples` are: the batch itself, unless it holds the numbers of `OnDevice` samples."""
+    return samples.make(batch["number"]) if isinstance(samples, OnDevice) else batch
 
 
 def enlarge(lr: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from seesr.training.shards import (
     index_name,
     list_entries,
     read_index_field,
+    read_sidecar,
     write_index,
 )
 
@@ -182,8 +183,7 @@ def _write_shard(shard: Path, files: list[Path], folder: Path, recipe: Recipe) -
             except _LeftOutError as reason:
                 left_out.append(f"{name.as_posix()}: {reason}")
                 continue
-            sidecar = file.with_suffix(".json")
-            info = json.loads(sidecar.read_text()) if sidecar.is_file() else {}
+            info = read_sidecar(file)
             for suffix, content in samples:
                 entry = describe(str(shard), stem + suffix, _add(tar, stem + suffix, content), content)
                 told = info | {"source": name.as_posix()}

@@ -31,7 +31,7 @@ class Photo:
     """A decoded photo: RGB `pixels`, (H, W, 3) uint8; `info` is the JSON file beside it, `tags` a text; if any."""
 
     name: str
-    pixels: np.ndarray
+    pixels: Any  # numpy array, or a tensor where photos live on a device
     info: dict[str, Any] = field(default_factory=dict)
     tags: str | None = None
 
@@ -44,12 +44,19 @@ class PhotosConfig:
     small_photos: Literal["error", "skip"] = "error"  # those smaller than the crop
     memory_gb: float = MEMORY_GB  # a set that needs more, decoded, is read while training
     scale_jitter: float = 1.0  # crops are taken from a window up to 1 / scale_jitter wider, and reduced
+    on_device: bool = False  # decoded photos live on the training device, and samples are made there
 
     def __post_init__(self) -> None:
+        check_others = getattr(super(), "__post_init__", None)  # the loop's settings, where a stage has both
+        if check_others:
+            check_others()
         if self.memory_gb < 0:
             raise SeesrError(f"memory_gb is {self.memory_gb}; give a number from 0 on")
         if not 0 < self.scale_jitter <= 1:
             raise SeesrError(f"scale_jitter is {self.scale_jitter}; give a share of the size, above 0 and up to 1")
+        workers: int = getattr(self, "workers", 0)  # of the loop
+        if self.on_device and (workers or self.scale_jitter != 1):
+            raise SeesrError("on_device makes samples in the training step: set workers to 0, leave scale_jitter out")
 
 
 def load_photos(
@@ -59,6 +66,7 @@ def load_photos(
     small: Literal["error", "skip"] = "error",
     memory_gb: float = MEMORY_GB,
     tagger: str | None = None,
+    whole: bool = False,
 ) -> Sequence[Photo]:
     """Photos of folders and tar shards (WebDataset layout), in the order of `sources`, then of their names.
 
@@ -69,10 +77,11 @@ def load_photos(
         memory_gb: a set that needs no more than this is decoded at once, with every damaged picture found before the
             start; another one is decoded picture by picture, and keeps what fits (shared among worker processes).
         tagger: hash of a tagger whose tags of each photo come along (see `tag_files`).
+        whole: whether a set that needs more than `memory_gb` is an error.
 
     Raises:
         SeesrError: a source is missing, holds no picture, is a shard cut short, has photos smaller than `minimum`, or
-            has no tags of this tagger.
+            has no tags of this tagger; or see `whole`.
     """
     entries: list[Entry] = []
     for source in (path for pattern in sources for path in expand(pattern)):
@@ -80,7 +89,13 @@ def load_photos(
         entries += read_tags(source, found, tagger) if tagger else found
     count = len(entries)
     entries = _large_enough(entries, minimum, small)
-    if 3 * sum(entry.width * entry.height for entry in entries) > memory_gb * 1e9:
+    decoded_gb = 3e-9 * sum(entry.width * entry.height for entry in entries)
+    if decoded_gb > memory_gb:
+        if whole:
+            raise SeesrError(
+                f"on_device: {count} photos need {decoded_gb:.1f} GB decoded, more than memory_gb ({memory_gb:g}); "
+                "raise it if the device has the room, or leave on_device out"
+            )
         logger.info("%d photos need more than memory_gb=%g decoded: they are read while training", count, memory_gb)
         return StreamedPhotos(entries, memory_gb)
     photos: list[Photo] = []
@@ -178,6 +193,7 @@ def _large_enough(entries: list[Entry], minimum: int, small: Literal["error", "s
     """Those that are; one without a readable header (0 x 0) counts as damaged, not as small."""
     sides = [min(entry.width, entry.height) or math.inf for entry in entries]
     too_small = [entry for entry, side in zip(entries, sides) if side < minimum]
+    some_are_of_use = any(minimum <= side < math.inf for side in sides)
     if not too_small:
         return entries
     first = too_small[0]
@@ -185,7 +201,7 @@ def _large_enough(entries: list[Entry], minimum: int, small: Literal["error", "s
         f"{len(too_small)} of {len(entries)} photos are smaller than the crop of {minimum} pixels, the first is "
         f"{first.path} ({first.width}x{first.height})"
     )
-    if small == "error" or len(too_small) == len(entries):
+    if small == "error" or not some_are_of_use:
         raise SeesrError(f"{tale}; remove them, set small_photos to skip, or make the crop smaller")
     logger.warning("left out: %s", tale)
     return [entry for entry, side in zip(entries, sides) if side >= minimum]

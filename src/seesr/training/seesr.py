@@ -43,7 +43,7 @@ from seesr.sampling import make_scheduler
 from seesr.training import loop
 from seesr.training.config import load_config
 from seesr.training.dape import VALIDATION_SEED, load_tagger
-from seesr.training.data import Crops, DegradationMix, Pairs, PhotosConfig, enlarge, load_photos
+from seesr.training.data import Crops, DegradationMix, OnDevice, Pairs, PhotosConfig, enlarge, load_photos, made
 from seesr.training.tag_files import tagger_hash
 
 logger = logging.getLogger(__name__)
@@ -103,10 +103,16 @@ class SeesrStage(loop.Stage):
         degrade = DegradationMix(config.degradation)
         tagger = tagger_hash(self.tagger) if config.tags == "photo" else None
         photos = load_photos(
-            config.photos, config.crop, small=config.small_photos, memory_gb=config.memory_gb, tagger=tagger
+            config.photos,
+            config.crop,
+            small=config.small_photos,
+            memory_gb=config.memory_gb,
+            tagger=tagger,
+            whole=config.on_device,
         )
         validation = load_photos(config.validation_photos, config.crop, memory_gb=config.memory_gb)
         self.pairs = Pairs(Crops(photos, config.crop, config.seed, turn=False, jitter=config.scale_jitter), degrade)
+        self.samples = OnDevice(self.pairs) if config.on_device else self.pairs
         self.validation = Pairs(Crops(validation, config.crop, VALIDATION_SEED, turn=False), degrade)
         unet, controlnet = cast(SemanticUNet, self.pipeline.unet), cast(SemanticControlNet, self.pipeline.controlnet)
         for network in (self.vae, self.tagger, cast(nn.Module, self.pipeline.text_encoder)):
@@ -121,8 +127,8 @@ class SeesrStage(loop.Stage):
         self.modules = {"unet": unet, "controlnet": controlnet}
         self.frozen = {"vae": self.vae, "tagger": self.tagger, "text_encoder": self.pipeline.text_encoder}
 
-    def dataset(self) -> Pairs:
-        return self.pairs
+    def dataset(self) -> OnDevice | Pairs:
+        return self.samples
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """One group, so that the gradient is clipped as a whole."""
@@ -130,6 +136,7 @@ class SeesrStage(loop.Stage):
         return [{"params": trained, "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
+        batch = made(self.samples, batch)
         return {"loss": self._loss(batch, self.config.drop_text, self.config.drop_conditions)}
 
     def _loss(self, batch: dict[str, Any], drop_text: float, drop_conditions: float) -> Tensor:

@@ -268,10 +268,8 @@ def _list_folder(folder: Path) -> list[Entry]:
     for file in sorted(folder.rglob("*")):
         if file.suffix.lower() in PICTURES:
             width, height = _dimensions(file)
-            sidecar = file.with_suffix(".json")
-            info = _parse_info(sidecar.read_bytes(), str(sidecar)) if sidecar.is_file() else {}
             name = file.relative_to(folder).as_posix()
-            entries.append(Entry(str(file), name, 0, file.stat().st_size, width, height, None, info))
+            entries.append(Entry(str(file), name, 0, file.stat().st_size, width, height, None, read_sidecar(file)))
     return entries
 
 
@@ -289,6 +287,16 @@ def _ends_in_zeros(shard: Path) -> bool:
     with shard.open("rb") as file:
         file.seek(-1024, io.SEEK_END)
         return not any(file.read())
+
+
+def read_sidecar(picture: Path) -> dict[str, Any]:
+    """The JSON file beside a picture; empty where there is none.
+
+    Raises:
+        SeesrError: it is no JSON object.
+    """
+    sidecar = picture.with_suffix(".json")
+    return _parse_info(sidecar.read_bytes(), str(sidecar)) if sidecar.is_file() else {}
 
 
 def _parse_info(content: bytes, file: str) -> dict[str, Any]:

@@ -20,7 +20,9 @@ from seesr.models.tagger import Tagger
 from seesr.training import loop
 from seesr.training.config import load_config
 from seesr.training.dape import load_tagger
-from seesr.training.data import Crops, Photo, PhotosConfig, Squares, load_photos
+from seesr.training.data import Crops, OnDevice, Photo, PhotosConfig, Squares, load_photos, made
+from seesr.training.photos import StreamedPhotos
+from seesr.training.shards import Entry
 
 
 @dataclass(kw_only=True)
@@ -65,8 +67,9 @@ class Labelled(Dataset[dict[str, Any]]):
         self.key = key
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        labels = photo_labels(self.crops.photos[self.crops.photo_of(index)], self.key)
-        return self.crops[index] | {"truth": torch.tensor([float(tag in labels) for tag in self.tags])}
+        photo, sample = self.crops.cut(index)
+        labels = photo_labels(photo, self.key)
+        return sample | {"truth": torch.tensor([float(tag in labels) for tag in self.tags])}
 
 
 class TaggerStage(loop.Stage):
@@ -77,7 +80,8 @@ class TaggerStage(loop.Stage):
     def __init__(self, config: TaggerConfig):
         self.config = config
         photos, validation = (
-            load_photos(sources, 1, memory_gb=config.memory_gb) for sources in (config.photos, config.validation_photos)
+            load_photos(sources, 1, memory_gb=config.memory_gb, whole=whole)
+            for sources, whole in ((config.photos, config.on_device), (config.validation_photos, False))
         )
         self.teacher = cast(Any, load_tagger(Path(config.teacher))) if config.teacher else None
         tags, thresholds = self._tags(photos)
@@ -92,27 +96,31 @@ class TaggerStage(loop.Stage):
                 raise SeesrError(f"swin: no such tagger can be made ({error})") from error
             nn.init.normal_(self.tagger.label_embed)  # there are no words to embed: tags far apart from the first step
         size = self.tagger.config.image_size
-        self.photos = Crops(Squares(photos, size), size, config.seed, turn=False)
+        crops = Crops(Squares(photos, size), size, config.seed, turn=False)
         self.validation = Crops(Squares(validation, size), size, config.seed, turn=False)
         self.modules = {"tagger": self.tagger}
         self.frozen = {} if self.teacher is None else {"teacher": self.teacher.requires_grad_(False)}
+        samples = self._with_truth(crops)
+        self.samples = OnDevice(samples) if config.on_device else samples
 
     def _tags(self, photos: Sequence[Photo]) -> tuple[list[str], list[float]]:
         if self.teacher is not None:
             return list(self.teacher.config.tags), list(self.teacher.config.thresholds)
         key = cast(str, self.config.labels)
-        tags = sorted({label for photo in photos for label in photo_labels(photo, key)})
+        described = photos.entries if isinstance(photos, StreamedPhotos) else photos
+        tags = sorted({label for photo in described for label in photo_labels(photo, key)})
         if not tags:
             raise SeesrError(f"no photo has a JSON file with {key!r}; check labels and photos")
         return tags, [0.5] * len(tags)
 
     def dataset(self) -> Dataset[dict[str, Any]]:
-        return self._with_truth(self.photos)
+        return self.samples
 
     def _with_truth(self, photos: Crops) -> Dataset[dict[str, Any]]:
         return photos if self.teacher else Labelled(photos, self.tagger.config.tags, cast(str, self.config.labels))
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
+        batch = made(self.samples, batch)
         image = batch["hr"].float() / 255  # (B, 3, size, size)
         logits = self.modules["tagger"](self.tagger.preprocess(image)).logits
         return {"loss": F.binary_cross_entropy_with_logits(logits.float(), self._truth(image, batch))}
@@ -147,7 +155,7 @@ class TaggerStage(loop.Stage):
         self.tagger.save_pretrained(folder)
 
 
-def photo_labels(photo: Photo, key: str) -> list[str]:
+def photo_labels(photo: Photo | Entry, key: str) -> list[str]:
     """Labels of a photo: those in its JSON file under `key`, a text or a list of texts; none without one.
 
     Raises:
