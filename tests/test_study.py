@@ -27,7 +27,7 @@ from seesr.errors import SeesrError
 from seesr.study.design import GOOD, Study, read_study
 from seesr.study.make import make_study
 from seesr.study.serve import StudyServer
-from seesr.study.statistics import fleiss_kappa, krippendorff_alpha, luce, wilson
+from seesr.study.statistics import Choice, fleiss_kappa, krippendorff_alpha, luce, preferences, wilson
 from seesr.study.votes import Ballot, Finished, Vote, VoteDatabase, ballot_content, read_ballots
 
 STRENGTHS = {"seesr": 1.1, "stablesr": 0.3, "bsr<b>&$_$": -0.3, "bicubic": -1.1}
@@ -148,6 +148,14 @@ def test_statistics_are_those_of_the_literature() -> None:
     observers = ["123321412000", "123322412503", "033323422510", "123324412510"]
     counts = np.array([[[o[unit] for o in observers].count(str(value)) for value in range(1, 6)] for unit in range(12)])
     assert krippendorff_alpha(counts) == pytest.approx(0.743, abs=5e-4)
+
+    # all votes alike: resamples are too, and must not pass for certainty
+    votes = [Choice(rater, photo, (0, 1, 2), photo % 2) for rater in range(6) for photo in range(6)]
+    found = preferences(votes, 3)
+    assert [share.value for share in found.shares] == [0.5, 0.5, 0]
+    assert (found.shares[2].low, found.shares[2].high) == (found.wilson[2].low, found.wilson[2].high)
+    assert found.shares[2].high > 0.09
+    assert [math.isfinite(strength.low) for strength in found.strengths] == [True, True, False]
 
     found = wilson(10, 100)  # Newcombe 1998's method 3
     assert (found.low, found.high) == pytest.approx((0.0552, 0.1744), abs=5e-5)

@@ -1,5 +1,6 @@
 """`seesr study make | serve | report`: which restoration people like best."""
 
+import math
 import signal
 from enum import Enum
 from pathlib import Path
@@ -123,7 +124,8 @@ def report(
     result = write_report(folder, output, allowed_failures)
     console = Console(highlight=False)
     for part in result.parts:
-        table = Table(title=f"{ASKED[part.part.kind]} {part.votes} votes, {part.raters} raters", title_justify="left")
+        console.print(f"{ASKED[part.part.kind]} {part.votes} votes, {part.raters} raters", soft_wrap=True)
+        table = Table()
         table.add_column("method", overflow="fold")
         for title in ("chosen", "95 % interval", "log strength", "95 % interval"):
             table.add_column(title, justify="right", no_wrap=True)
@@ -134,7 +136,7 @@ def report(
                 f"{share.value:.1%}",
                 f"{share.low:.1%} to {share.high:.1%}",
                 f"{strength.value:+.2f}",
-                f"{strength.low:+.2f} to {strength.high:+.2f}",
+                f"{strength.low:+.2f} to {strength.high:+.2f}" if math.isfinite(strength.low) else "–",
             )
         console.print(table)
     if result.excluded:

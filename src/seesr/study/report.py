@@ -104,7 +104,8 @@ def _method_rows(result: StudyResult) -> list[dict[str, Any]]:
                 ("log_strength", found.strengths[i]),
                 ("rank", found.ranks[i]),
             ):
-                row |= {name: interval.value, f"{name}_low": interval.low, f"{name}_high": interval.high}
+                low, high = (bound if math.isfinite(bound) else "" for bound in (interval.low, interval.high))
+                row |= {name: interval.value, f"{name}_low": low, f"{name}_high": high}
             del row["share_wilson"]  # the share once more
             rows.append(row)
     return rows
@@ -171,6 +172,16 @@ def _warnings(result: StudyResult) -> list[str]:
     if unfinished:
         lines.append(f"Counted with the votes so far, not having finished: {', '.join(unfinished)}.")
     for part in result.parts:
+        extremes = [
+            name
+            for name, strength in zip(result.study.methods, part.preferences.strengths)
+            if not math.isfinite(strength.low)
+        ]
+        if extremes:
+            lines.append(
+                f"“{ASKED[part.part.kind]}” Never chosen, or always: {', '.join(extremes)}. Such a strength rests on "
+                "the half vote that is added and has no interval; that of the share is Wilson's."
+            )
         if part.raters < 5 or len(part.part.photos) < 5:
             lines.append(
                 f"“{ASKED[part.part.kind]}” {part.raters} rater{'s' * (part.raters != 1)}, {len(part.part.photos)} "

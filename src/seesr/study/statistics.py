@@ -44,6 +44,9 @@ class Interval:
 class Preferences:
     """What a set of votes says about n methods.
 
+    No resample can tell how sure it is that a method was never chosen, or always. The share of such a method has
+    Wilson's interval, and its strength, which rests on the prior, none (not a number).
+
     votes, offered: (n,) how often each was chosen, and could have been.
     shares: chosen / offered, with bootstrap intervals; wilson: the same shares with Wilson's intervals.
     chance: (n,) share expected of blind choice.
@@ -88,13 +91,19 @@ def preferences(choices: Sequence[Choice], methods: int) -> Preferences:
     votes = counts.sum(0).astype(int)
     offered = (counts.sum(1)[:, None] * member).sum(0).astype(int)
     beats, beats_drawn = win(strengths), win(strengths_drawn)
+    by_wilson = [wilson(int(k), int(n)) for k, n in zip(votes, offered)]
+    share_intervals = _intervals(shares, _shares(drawn, member))
+    strength_intervals = _intervals(strengths, strengths_drawn)
+    for i in np.flatnonzero((votes == 0) | (votes == offered)).tolist():
+        share_intervals[i] = Interval(float(shares[i]), by_wilson[i].low, by_wilson[i].high)
+        strength_intervals[i] = Interval(float(strengths[i]), float("nan"), float("nan"))
     return Preferences(
         votes,
         offered,
-        _intervals(shares, _shares(drawn, member)),
-        [wilson(int(k), int(n)) for k, n in zip(votes, offered)],
+        share_intervals,
+        by_wilson,
         chance,
-        _intervals(strengths, strengths_drawn),
+        strength_intervals,
         _intervals(ranks, ranks_drawn),
         [_intervals(beats[i], beats_drawn[:, i]) for i in range(methods)],
     )
