@@ -58,7 +58,7 @@ def plot_preserved(rows: Sequence[Preserved], path: Path) -> None:
         panel.barh(places, values, color="#c9ced6", height=0.6)
         for place, row, value in zip(places, rows, values):
             low, high = row.scores.intervals.get(name, (value, value))
-            panel.plot((low, high), (place, place), color="#4b5563", linewidth=1)
+            panel.plot((low, high), (place + 0.22, place + 0.22), color="#4b5563", linewidth=1)  # below the figure
             panel.text(1.5, place, f"{value:.1f}", va="center", fontsize=8)
         panel.set_title(TITLES[name], loc="left", fontsize=10)
         panel.set_yticks(places, names)
