@@ -154,6 +154,11 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
     prior.train(write_config(tmp_path / "prior.yaml", **settings, steps=41))  # goes on, and makes nothing twice
     assert [shard.stat().st_mtime_ns for shard in stored] == written
 
+    elsewhere: dict[str, object] = {"output": str(tmp_path / "again"), "start": str(folder / "model")}
+    at_end = losses(folder)[-1]
+    prior.train(write_config(tmp_path / "prior.yaml", **settings | elsewhere, steps=1))
+    assert losses(tmp_path / "again")[0] == pytest.approx(at_end, rel=1e-4)  # goes on from where the other ended
+
 
 def test_restorations_of_other_settings_are_refused(tmp_path: Path, photos: Path, parts: Path) -> None:
     found = load_photos([str(photos)], 32)

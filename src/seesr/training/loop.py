@@ -139,7 +139,7 @@ class _Run:
             network.to(device)
         if config.precision != "fp32":  # the faster layout, but for the backward pass of float32 on CPUs
             for network in (*stage.modules.values(), *stage.frozen.values()):
-                network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+                network.register_forward_pre_hook(_channels_last)
         plain = dict(stage.modules)
         self.sharded = config.sharded and self.accelerator.num_processes > 1
         if self.sharded:
@@ -315,6 +315,15 @@ class _Run:
 
     def _stop(self) -> None:
         self.stopping = True
+
+
+def _channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Pictures among `inputs`, (B, C, H, W), with channels innermost in memory; convolutions hand that layout on."""
+    pictures = (isinstance(value, Tensor) and value.ndim == 4 for value in inputs)
+    return tuple(
+        value.contiguous(memory_format=torch.channels_last) if is_picture else value
+        for value, is_picture in zip(inputs, pictures)
+    )
 
 
 def _accelerator(config: LoopConfig) -> Accelerator:

@@ -24,7 +24,8 @@ class LossWeights:
     l1: float = 1.0
     dists: float = 0.5
     features: float = 1.0
-    adversarial: float = 0.05
+    adversarial: float = 0.05  # of the heads on VGG features
+    adversarial_pixels: float = 0.0  # of the U-Net, whose gradient in the picture is a fiftieth of theirs
     adversarial_from: int = 0  # step; before it the discriminator alone learns
 
 
@@ -85,19 +86,18 @@ def restoration_loss(
     discriminator, so one backward pass and one optimiser serve both.
     """
     perception = perceive(restored, target)
+    *of_features, of_pixels = frozen_scores(discriminator, restored, perception.of_restored)
     terms = {
         "l1": F.l1_loss(restored, target),
         "dists": perception.dists,
         "features": perception.features,
-        "adversarial": generator_hinge(frozen_scores(discriminator, restored, perception.of_restored)),
+        "adversarial": generator_hinge(of_features),
+        "adversarial_pixels": generator_hinge([of_pixels]),
     }
     fake = discriminator(restored.detach(), [features.detach() for features in perception.of_restored])
     terms["discriminator"] = discriminator_hinge(discriminator(target, perception.of_target), fake)
-    adversarial = weights.adversarial if step >= weights.adversarial_from else 0.0
-    generator = (
-        weights.l1 * terms["l1"]
-        + weights.dists * terms["dists"]
-        + weights.features * terms["features"]
-        + adversarial * terms["adversarial"]
-    )
+    generator = weights.l1 * terms["l1"] + weights.dists * terms["dists"] + weights.features * terms["features"]
+    if step >= weights.adversarial_from:
+        generator = generator + weights.adversarial * terms["adversarial"]
+        generator = generator + weights.adversarial_pixels * terms["adversarial_pixels"]
     return {"loss": generator + terms["discriminator"], "generator": generator} | terms

@@ -20,6 +20,7 @@ from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 
+from seesr.devices import choose_device, choose_dtype
 from seesr.errors import SeesrError
 from seesr.models.autoencoder import FACTOR, Autoencoder
 from seesr.models.enlarger import Enlarger
@@ -48,15 +49,18 @@ class PriorConfig(loop.LoopConfig):
     tagger: str
     photos: list[str]  # folders or shards
     validation_photos: list[str]
+    start: str | None = None  # folder of a model whose UNet, ControlNet and text tower go on learning
     samples: int = 2000  # restorations to learn from, made once
     validation_samples: int = 64
     crop: int = 256  # HR pixels of a restoration, a multiple of 8
+    scale_jitter: float = 1.0  # below 1: restorations of windows up to 1 / scale_jitter times as wide, reduced
     size: int = 16  # side of the squares of latents that a step sees
     degradation: dict[str, float] = field(default_factory=lambda: {"real-esrgan": 1.0})  # preset: weight
     channels: list[int] = field(default_factory=lambda: [64, 96, 160])  # of the UNet's levels
     heads: list[int] = field(default_factory=lambda: [4, 4, 5])
     drop_text: float = 0.5  # share of samples with the empty text
     drop_conditions: float = 0.15  # share of samples with neither ControlNet nor representation embedding
+    drop_embedding: float = 0.0  # share of the others without the representation embedding
     snr_gamma: float = 5.0
 
     def __post_init__(self) -> None:
@@ -65,7 +69,9 @@ class PriorConfig(loop.LoopConfig):
             raise SeesrError(f"crop is {self.crop}; give a multiple of {FACTOR}, at least {FACTOR} * size")
         if len(self.heads) != len(self.channels):
             raise SeesrError(f"heads has {len(self.heads)} entries, channels {len(self.channels)}; give one a level")
-        for key in ("drop_text", "drop_conditions"):
+        if not 0 < self.scale_jitter <= 1:
+            raise SeesrError(f"scale_jitter is {self.scale_jitter}; give a number above 0, at most 1")
+        for key in ("drop_text", "drop_conditions", "drop_embedding"):
             if not 0 <= getattr(self, key) <= 1:
                 raise SeesrError(f"{key} is {getattr(self, key)}; give a share from 0 to 1")
 
@@ -85,7 +91,11 @@ class PriorStage(loop.Stage):
         self.validation = self._latents(
             "validation", config.validation_photos, config.validation_samples, VALIDATION_SEED
         )
-        self.tokenizer = train_tokenizer(self.tagger.config.tags, _VOCABULARY, self.folder / "tokenizer")
+        start = _start(config.start) if config.start else None
+        if start is None:
+            self.tokenizer: Any = train_tokenizer(self.tagger.config.tags, _VOCABULARY, self.folder / "tokenizer")
+        else:
+            self.tokenizer = start.tokenizer
         self.tokens = tokenize(self.tokenizer, [*self.training.tags, ""])
         self.no_text = self.tokens[-1]
         self.scheduler = DDPMScheduler(
@@ -95,25 +105,35 @@ class PriorStage(loop.Stage):
             prediction_type="v_prediction",
             clip_sample=False,
         )
-        self.modules = new_networks(config, self.vae.config.latent_channels, self.tagger.config.image_embed_dim)
-        self.modules["text_encoder"] = text_tower(self.tokenizer, _TEXT_WIDTH)
+        if start is None:
+            self.modules = new_networks(config, self.vae.config.latent_channels, self.tagger.config.image_embed_dim)
+            self.modules["text_encoder"] = text_tower(self.tokenizer, _TEXT_WIDTH)
+        else:
+            self.modules = {name: getattr(start, name).requires_grad_(True) for name in self.averaged}
+            for module in self.modules.values():
+                module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
         self.frozen = {}
 
     def _latents(self, name: str, photos: list[str], samples: int, seed: int) -> Latents:
         """Of the first `samples` restorations, made where they are missing; kept beside them."""
         config = self.config
         hashes = [_hash(Path(folder)) for folder in (config.enlarger, config.vae, config.tagger)]
+        device = choose_device()
+        dtype = choose_dtype("auto", device)
         folder = self.folder / f"restorations-{name}"
         shards = range(restorations.count(samples))
         if len(list(folder.glob("shard-*.safetensors"))) < len(shards):
             found = load_photos(photos, config.crop)
-            settings = restorations.RestorationSettings(config.crop, seed, config.degradation, len(found), hashes[0])
-            restorations.fill(folder, found, settings, self.enlarger, shards)
+            settings = restorations.RestorationSettings(
+                config.crop, seed, config.degradation, len(found), hashes[0], config.scale_jitter
+            )
+            restorations.fill(folder, found, settings, self.enlarger.to(device), shards, dtype=dtype)
+            self.enlarger.to("cpu", torch.float32)
         count = len(list(folder.glob("shard-*.safetensors")))
         file = self.folder / f"latents-{name}-{count}-{hashes[1][:8]}-{hashes[2][:8]}.safetensors"
         if not file.is_file():
             logger.info("encoding the %s samples", name)
-            encode(folder, self.vae, self.tagger).save(file)
+            encode(folder, self.vae.to(device), self.tagger.to(device), dtype).save(file)
         return Latents.load(file)
 
     def dataset(self) -> LatentCrops:
@@ -124,15 +144,18 @@ class PriorStage(loop.Stage):
         return [{"params": [p for module in self.modules.values() for p in module.parameters()], "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        return {"loss": self._loss(batch, self.config.drop_text, self.config.drop_conditions)}
+        config = self.config
+        return {"loss": self._loss(batch, config.drop_text, config.drop_conditions, config.drop_embedding)}
 
-    def _loss(self, batch: dict[str, Tensor], drop_text: float, drop_conditions: float) -> Tensor:
+    def _loss(
+        self, batch: dict[str, Tensor], drop_text: float, drop_conditions: float, drop_embedding: float = 0.0
+    ) -> Tensor:
         clean, enlarged = batch["clean"], batch["enlarged"]  # (B, c, h, w)
         timesteps, noise, chances = self._draw(batch["seed"], clean.shape[1:])
         text = torch.where((chances[0] >= drop_text)[:, None], batch["text"], self.no_text.to(clean.device))
         kept = (chances[1] >= drop_conditions).float()[:, None, None]  # (B, 1, 1)
         prompt_embeds = self.modules["text_encoder"](text)[0]  # (B, 77, d)
-        seen = {"image_embeds": batch["image_embeds"] * kept}
+        seen = {"image_embeds": batch["image_embeds"] * kept * (chances[2] >= drop_embedding)[:, None, None]}
         scheduler: Any = self.scheduler
         noisy = scheduler.add_noise(clean, noise, timesteps)
         wanted = scheduler.get_velocity(clean, noise, timesteps)
@@ -159,12 +182,12 @@ class PriorStage(loop.Stage):
         return (weight * (predicted.float() - wanted).square().mean((1, 2, 3))).mean()
 
     def _draw(self, seeds: Tensor, shape: Iterable[int]) -> tuple[Tensor, Tensor, Tensor]:
-        """Time step (B,), noise (B, c, h, w) and two numbers in [0, 1), (2, B), of each sample by its seed."""
+        """Time step (B,), noise (B, c, h, w) and three numbers in [0, 1), (3, B), of each sample by its seed."""
         timesteps, noise, chances = [], [], []
         for seed in seeds.tolist():
             rng = np.random.default_rng((5, seed))
             timesteps.append(int(rng.integers(self.scheduler.config.num_train_timesteps)))
-            chances.append(torch.from_numpy(rng.random(2)))
+            chances.append(torch.from_numpy(rng.random(3)))
             noise.append(torch.from_numpy(rng.standard_normal(tuple(shape), dtype=np.float32)))
         device = seeds.device
         drawn = torch.stack(noise).to(device), torch.stack(chances, 1).to(device)
@@ -172,15 +195,15 @@ class PriorStage(loop.Stage):
 
     @torch.no_grad()
     def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:
-        """Loss at fixed draws with everything, without the text, with another photo's text, without conditions."""
+        """Loss at fixed draws with everything, without the text, with another photo's text; and (`prior_`) the same
+        without ControlNet and embedding, where the text is all there is to go by."""
         tokens = tokenize(self.tokenizer, self.validation.tags)
         variants = {"": (tokens, 0.0), "no_text_": (tokens, 1.0), "wrong_text_": (tokens.roll(7, 0), 0.0)}
         values: dict[str, float] = {}
-        for name, (text, drop_text) in variants.items():
-            crops = LatentCrops(self.validation, text, self.config.size, VALIDATION_SEED)
-            values[f"{name}loss"] = self._validation_loss(crops, drop_text, 0.0)
-        crops = LatentCrops(self.validation, tokens, self.config.size, VALIDATION_SEED)
-        values["unconditional_loss"] = self._validation_loss(crops, 1.0, 1.0)
+        for prefix, drop_conditions in (("", 0.0), ("prior_", 1.0)):
+            for name, (text, drop_text) in variants.items():
+                crops = LatentCrops(self.validation, text, self.config.size, VALIDATION_SEED)
+                values[f"{prefix}{name}loss"] = self._validation_loss(crops, drop_text, drop_conditions)
         return values, {}
 
     def _validation_loss(self, crops: LatentCrops, drop_text: float, drop_conditions: float) -> float:
@@ -247,6 +270,14 @@ def new_networks(config: PriorConfig, latent_channels: int, image_embed_dim: int
     for network in networks.values():
         network.set_attn_processor(AttnProcessor())  # with so few tokens the fused one is the slower to train
     return networks
+
+
+def _start(folder: str) -> Any:
+    """The model whose diffusion part goes on."""
+    pipeline: Any = SeeSRPipeline.from_pretrained(folder)
+    if pipeline.unet is None or pipeline.controlnet is None:
+        raise SeesrError(f"start: {folder} has no diffusion part; give a folder that this stage wrote, or mini")
+    return pipeline
 
 
 def _unwrapped(module: Any) -> Any:

@@ -36,6 +36,7 @@ class RestorationSettings:
     degradation: dict[str, float]
     photos: int  # how many they were cut from
     enlarger: str  # hash of its weights
+    scale_jitter: float = 1.0  # see `Crops`
 
 
 def fill(
@@ -57,7 +58,7 @@ def fill(
     """
     folder.mkdir(parents=True, exist_ok=True)
     _claim(folder, settings)
-    crops = Crops(photos, settings.crop, settings.seed, turn=False)
+    crops = Crops(photos, settings.crop, settings.seed, turn=False, jitter=settings.scale_jitter)
     degrade = DegradationMix(settings.degradation)
     enlarger = enlarger.to(dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     deadline = time.monotonic() + 60 * (minutes or float("inf"))
