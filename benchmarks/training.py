@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 from accelerate import PartialState
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, default_collate
 
 from seesr.training import dape, loop, seesr
 from seesr.training.config import load_config
@@ -54,8 +54,8 @@ def step_rate(stage: loop.Stage, config: Any, steps: int) -> float:
     for network in (*stage.modules.values(), *stage.frozen.values()):
         network.to(device)
     samples = stage.dataset()
-    drawn = [samples[index] for index in range(config.batch_size)]
-    batch = {name: torch.stack([sample[name] for sample in drawn]).to(device) for name in ("lr", "target", "seed")}
+    drawn = default_collate([samples[index] for index in range(config.batch_size)])
+    batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in drawn.items()}
     optimizer = torch.optim.AdamW(stage.parameter_groups(config.learning_rate))
     start = 0.0
     for step in range(steps + 1):

@@ -88,9 +88,10 @@ def blur(image: Tensor, weights: Tensor) -> Tensor:
     weights = weights.to(image)
     if weights.numel() * image.numel() <= _DIRECT_PRODUCTS:
         return F.conv2d(padded[None], weights.expand(3, 1, size, size), groups=3)[0]
-    shape = padded.shape[-2:]
-    spectrum = torch.fft.rfft2(padded) * torch.fft.rfft2(weights.flip(0, 1), s=shape)
-    return torch.fft.irfft2(spectrum, s=shape)[:, size - 1 :, size - 1 :]  # what wraps around lies before
+    shape = [-(-side // 64) * 64 for side in padded.shape[-2:]]  # lengths of small factors are fast
+    spectrum = torch.fft.rfft2(padded, s=shape) * torch.fft.rfft2(weights.flip(0, 1), s=shape)
+    first = size - 1  # what wraps around lies before
+    return torch.fft.irfft2(spectrum, s=shape)[:, first : first + height, first : first + width]
 
 
 def sharpen(image: Tensor, weight: float = 0.5, radius: int = 50, threshold: float = 10 / 255) -> Tensor:
