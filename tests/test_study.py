@@ -26,6 +26,7 @@ from PIL import Image
 from seesr.errors import SeesrError
 from seesr.study.design import GOOD, Study, read_study
 from seesr.study.make import make_study
+from seesr.study.results import _agreement
 from seesr.study.serve import StudyServer
 from seesr.study.statistics import Choice, fleiss_kappa, krippendorff_alpha, luce, preferences, wilson
 from seesr.study.votes import Ballot, Finished, Vote, VoteDatabase, ballot_content, read_ballots
@@ -159,6 +160,32 @@ def test_statistics_are_those_of_the_literature() -> None:
 
     found = wilson(10, 100)  # Newcombe 1998's method 3
     assert (found.low, found.high) == pytest.approx((0.0552, 0.1744), abs=5e-5)
+
+
+def test_shares_strengths_and_agreement_by_hand() -> None:
+    asked = [((0, 1), 0)] * 3 + [((0, 1), 1)] + [((1, 2), 1)] * 2 + [((0, 2), 2)] * 2
+    votes = [Choice(i % 3, i % 2, offered, chosen) for i, (offered, chosen) in enumerate(asked)]
+    found = preferences(votes, 3)
+    assert (found.votes.tolist(), found.offered.tolist()) == ([3, 3, 2], [6, 6, 4])
+    assert [share.value for share in found.shares] == [0.5, 0.5, 0.5]
+    assert found.chance.tolist() == [0.5, 0.5, 0.5]
+    two = preferences([Choice(i, 0, (0, 1), int(i == 3)) for i in range(4)], 2)
+    assert two.beats[0][1].value == pytest.approx(3.5 / 5)  # half a vote is added to each
+    assert two.strengths[0].value - two.strengths[1].value == pytest.approx(math.log(3.5 / 1.5))
+    assert [rank.value for rank in two.ranks] == [1, 2]
+
+    # 400 votes that are 20 opinions, of raters or on photos: intervals as wide as those of 20 votes
+    half = 1.96 * math.sqrt(0.25 / 20)
+    for chosen in (lambda rater, photo: rater % 2, lambda rater, photo: photo % 2):
+        votes = [Choice(i, j, (0, 1), chosen(i, j)) for i in range(20) for j in range(20)]
+        share = preferences(votes, 2).shares[0]
+        assert (share.low, share.high) == pytest.approx((0.5 - half, 0.5 + half), abs=0.03)
+
+    for mode, chance in (("choice", 1 / 3), ("pairs", 1 / 2)):  # one of three pairs of raters agrees
+        study = Study("", "", mode, ("a", "b", "c"), ())
+        agreement = _agreement(study, [Choice(i, j, (0, 1), int(i == 2)) for i in range(3) for j in range(2)])
+        assert agreement is not None
+        assert (agreement.observed, agreement.chance) == pytest.approx((1 / 3, chance))
 
 
 # ------------------------------------------------------------------------------------------------------ the whole study

@@ -1,5 +1,7 @@
 """`seesr evaluate`: methods on a test set, as pictures, tables and a report."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +12,7 @@ from seesr.errors import SeesrError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from seesr.evaluation.run import Results
+    from seesr.evaluation.run import Progress, Results
 
 
 def evaluate(
@@ -19,8 +21,8 @@ def evaluate(
         list[str],
         typer.Option(
             metavar="NAME",
-            help="bicubic, mini, MODEL:profile,key=value, realesrgan-x4plus, spandrel:FILE, ldm:FOLDER, folder:PATH or "
-            "command:TEMPLATE; repeatable.",
+            help="bicubic, mini, sd2, MODEL:profile,key=value, realesrgan-x4plus, spandrel:FILE, ldm:FOLDER, "
+            "folder:PATH or command:TEMPLATE; repeatable.",
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, figures and report.")],
@@ -32,7 +34,6 @@ def evaluate(
     """Measure methods on a test set: restored pictures, scores with intervals, and a report to look at."""
     from diffusers.utils import logging
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from seesr.apps.progress import console
     from seesr.devices import choose_device
@@ -51,21 +52,12 @@ def evaluate(
         get_metric(name)
     if against is not None and against not in method:
         raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
-    if output.is_file():
-        raise SeesrError(f"{output}: is a file; give a folder with -o")
+    check_folder(output)
     found = read_testset(testset, limit)
     target = choose_device(device)
     methods = [make_method(name, target) for name in dict.fromkeys(method)]  # last: it may fetch gigabytes
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("")
-
-        def show(what: str, done: int, total: int) -> None:
-            if done == 0:
-                bars.reset(bar, description=what, total=total)
-            bars.update(bar, completed=done)
-
+    with picture_progress() as show:
         results = run_evaluation(
             found,
             methods,
@@ -83,6 +75,31 @@ def evaluate(
     for reason, without in results.reasons().items():
         console.print(f"{', '.join(without)} not available: {reason}", soft_wrap=True)
     console.print(f"{output / 'report.html'}: written, with table.md, scores.csv and evaluation.json", soft_wrap=True)
+
+
+def check_folder(output: Path) -> None:
+    """Raises SeesrError if the folder to write to is a file."""
+    if output.is_file():
+        raise SeesrError(f"{output}: is a file; give a folder with -o")
+
+
+@contextmanager
+def picture_progress() -> "Iterator[Progress]":
+    """A bar on a terminal, moved by the function it yields: what is being done, pictures done, pictures in all."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from seesr.apps.progress import console
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        bar = bars.add_task("")
+
+        def show(what: str, done: int, total: int) -> None:
+            if done == 0:
+                bars.reset(bar, description=what, total=total)
+            bars.update(bar, completed=done)
+
+        yield show
 
 
 def _summary(results: "Results") -> "Table":

@@ -1,19 +1,17 @@
 """`seesr semantics`: what detectors, segmenters and taggers still recognise in restored pictures."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seesr.apps.evaluate import check_folder, picture_progress
 from seesr.errors import SeesrError
 
 if TYPE_CHECKING:
     import torch
     from rich.table import Table
-
-    from seesr.evaluation.run import Progress
 
 semantics = typer.Typer(
     help="Semantic preservation: objects, segments and tags recognised in restored pictures.", no_args_is_help=True
@@ -56,7 +54,7 @@ def coco(
     from seesr.evaluation.semantics.recognition import SEGMENT_NAMES, Truth, recognise, write_recognised
     from seesr.evaluation.semantics.rows import open_testset
 
-    _check_folder(output)
+    check_folder(output)
     if (detector is None) != (instances is None) or (segmenter is None) != (panoptic is None):
         raise SeesrError("--instances goes with --detector, and --panoptic with --segmenter; give both or neither")
     target = _device(device)
@@ -69,7 +67,7 @@ def coco(
         segments,
         Segmenter(segmenter, segments.categories, target) if segmenter and segments else None,
     )
-    with _progress() as show:
+    with picture_progress() as show:
         found = open_testset(testset, degrade, seed, output, limit)
         rows = recognise(found, methods, truth, output, show)
     write_recognised(rows, found, truth, str(target), output)
@@ -101,11 +99,11 @@ def tags(
     from seesr.evaluation.semantics.rows import open_testset
     from seesr.evaluation.semantics.tags import FIGURES
 
-    _check_folder(output)
+    check_folder(output)
     target = _device(device)
     methods = [make_method(name, target) for name in dict.fromkeys(method or [])]
     network = _tagger(tagger, target)
-    with _progress() as show:
+    with picture_progress() as show:
         found = open_testset(testset, degrade, seed, output, limit)
         rows = preserved_tags(found, methods, network, output, show)
     write_preserved(rows, found, tagger, str(target), output)
@@ -133,11 +131,11 @@ def dape(
     from seesr.evaluation.semantics.plots import plot_experiment
     from seesr.evaluation.semantics.tags import FIGURES
 
-    _check_folder(output)
+    check_folder(output)
     settings = Settings(degrade, _numbers(strengths), size, seed, truth, limit)  # type: ignore[arg-type]
     target = _device(device)
     network = _tagger(tagger, target)
-    with _progress() as show:
+    with picture_progress() as show:
         found = read_photos(photos)
         points = dape_experiment(found, network, settings, show)
     write_experiment(points, settings, photos, tagger, str(target), output)
@@ -159,7 +157,7 @@ def shapes(
     """Make a small set in COCO's format, coloured shapes on photos, to try 'seesr semantics coco' on."""
     from seesr.evaluation.semantics.shapes import make_shapes
 
-    _check_folder(output)
+    check_folder(output)
     make_shapes(output, photos, count, size, seed)
     _say(f"{output}: {count} pictures written, with instances.json and panoptic.json")
 
@@ -188,29 +186,6 @@ def _numbers(text: str) -> tuple[float, ...]:
         return tuple(sorted({float(part) for part in text.split(",") if part.strip()}))
     except ValueError:
         raise SeesrError(f"--strengths cannot be {text!r}; give numbers from 0 to 1, as in 0,0.5,1") from None
-
-
-def _check_folder(output: Path) -> None:
-    if output.is_file():
-        raise SeesrError(f"{output}: is a file; give a folder with -o")
-
-
-@contextmanager
-def _progress() -> "Iterator[Progress]":
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    from seesr.apps.progress import console
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
-        bar = bars.add_task("")
-
-        def show(what: str, done: int, total: int) -> None:
-            if done == 0:
-                bars.reset(bar, description=what, total=total)
-            bars.update(bar, completed=done)
-
-        yield show
 
 
 def _table(

@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from seesr.evaluation.benchmark import RESAMPLES, SEED
 from seesr.evaluation.machine import machine, versions
@@ -14,12 +16,7 @@ from seesr.evaluation.run import Results, mebibytes
 
 def write_csv(results: Results, path: Path) -> None:
     """One line per method and picture: figures in full precision, seconds, peak memory in MiB."""
-    rows = results.rows()
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    write_text(path, text.getvalue())
+    write_text(path, csv_text(results.rows()))
 
 
 def write_json(results: Results, path: Path) -> None:
@@ -55,6 +52,15 @@ def write_json(results: Results, path: Path) -> None:
         "images": results.rows(),
     }
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
+
+
+def csv_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Rows of the same keys as CSV with a head; None is an empty cell."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def write_text(path: Path, text: str) -> None:

@@ -19,10 +19,9 @@ from seesr.degradation import apply, draw, preset
 from seesr.degradation.strength import soften
 from seesr.errors import SeesrError
 from seesr.evaluation.machine import machine, versions
-from seesr.evaluation.record import write_text
+from seesr.evaluation.record import csv_text, write_text
 from seesr.evaluation.run import SCALE, Progress
 from seesr.evaluation.semantics.preservation import flat
-from seesr.evaluation.semantics.recognition import csv_text
 from seesr.evaluation.semantics.sight import look
 from seesr.evaluation.semantics.tags import TagScores, paired_intervals, score_tags
 from seesr.images import to_pil, to_tensor

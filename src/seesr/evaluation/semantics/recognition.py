@@ -4,8 +4,6 @@ A detector and a segmenter look at the originals, the degraded pictures and ever
 they should have seen. Higher figures mean that more of the meaning came through. All figures are percentages.
 """
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +16,7 @@ from PIL import Image
 from seesr.errors import SeesrError
 from seesr.evaluation.machine import machine, versions
 from seesr.evaluation.methods import Method
-from seesr.evaluation.record import write_text
+from seesr.evaluation.record import csv_text, write_text
 from seesr.evaluation.run import Progress, Testset, folder_name
 from seesr.evaluation.semantics.boxes import NAMES, Detections, box_ap, load_pycocotools
 from seesr.evaluation.semantics.coco import Category, Instances, Panoptic, SegmentMap, check_pictures, to_colors
@@ -151,15 +149,6 @@ def write_recognised(rows: Sequence[Recognised], testset: Testset, truth: Truth,
             name = type(network).__name__.lower()
             content[name] = {"name": network.name, "annotations": str(part.file), "unknown": network.unknown}
     write_text(output / "semantics.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of the same keys as CSV with a head; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _by_name(
