@@ -22,7 +22,7 @@ from seesr.live_bytes import LiveBytes
 from seesr.memory import picture_bytes
 from seesr.models.enlarger import OVERLAP, TILE
 from seesr.profiles import PAPER, TURBO, Profile, choose_profile
-from seesr.tiling import Tile, plan_tiles
+from seesr.tiling import Tile, even_starts, plan_tiles
 from seesr.workplan import usual_plan
 
 NETWORKS = ("tagger", "text_encoder", "enlarger", "vae", "controlnet", "unet")
@@ -101,7 +101,7 @@ def _estimate(
     latent_tiles = plan_tiles(
         rows, columns, settings.latent_tile_size, settings.latent_tile_overlap, settings.tile_blend
     )
-    enlarger_tiles = math.prod(_count(side, TILE, OVERLAP) for side in (height, width))
+    enlarger_tiles = math.prod(len(even_starts(side, TILE, OVERLAP)) for side in (height, width))
     stages = []
     embedding: tuple[int, ...] = ()
     if tagger := networks.get("tagger"):
@@ -210,10 +210,6 @@ def meta_networks(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str,
 
 def _as_meta(network: torch.nn.Module, dtype: torch.dtype) -> Any:
     return torch.nn.Module.to(network, "meta", dtype).eval().requires_grad_(False)
-
-
-def _count(length: int, tile: int, overlap: int) -> int:
-    return 1 if length <= tile else math.ceil((length - overlap) / (tile - overlap))
 
 
 def _zeros(dtype: torch.dtype, *shape: int) -> torch.Tensor:

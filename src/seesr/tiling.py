@@ -77,7 +77,7 @@ def plan_tiles(height: int, width: int, tile_size: int, overlap: int, blend: str
         return [Tile(0, 0, height, width)]
     square = min(tile_size, height, width)
     rows, columns = (square, square) if blend == "gaussian" else (min(tile_size, height), min(tile_size, width))
-    starts = _flush_starts if blend == "gaussian" else _even_starts
+    starts = _flush_starts if blend == "gaussian" else even_starts
     return [
         Tile(top, left, rows, columns)
         for top, left in product(starts(height, rows, overlap), starts(width, columns, overlap))
@@ -85,7 +85,7 @@ def plan_tiles(height: int, width: int, tile_size: int, overlap: int, blend: str
 
 
 def _count(length: int, tile: int, overlap: int) -> int:
-    if length == tile:
+    if length <= tile:
         return 1
     if not 0 <= overlap < tile:
         raise ValueError(f"an overlap of {overlap} does not fit tiles of {tile} latent pixels")
@@ -96,7 +96,12 @@ def _flush_starts(length: int, tile: int, overlap: int) -> list[int]:
     return [min(i * (tile - overlap), length - tile) for i in range(_count(length, tile, overlap))]
 
 
-def _even_starts(length: int, tile: int, overlap: int) -> list[int]:
+def even_starts(length: int, tile: int, overlap: int) -> list[int]:
+    """First pixel of every tile along one side, evenly spread; neighbours share at least `overlap` pixels.
+
+    Raises:
+        ValueError: the overlap leaves no room to advance.
+    """
     count = _count(length, tile, overlap)
     return [round(i * (length - tile) / max(1, count - 1)) for i in range(count)]
 

@@ -5,7 +5,6 @@ with a convolution, bring it to 4x. Tensor names are those of Real-ESRGAN's `RRD
 2107.10833), so its published weights load as they are. Large photos are enlarged in tiles, with bounded memory.
 """
 
-import math
 from collections.abc import Callable, Iterator, Mapping
 
 import torch
@@ -13,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesr.models.network import Network, keeps_config
+from seesr.tiling import even_starts
 
 SCALE = 4
 TILE = 192
@@ -126,7 +126,7 @@ class Enlarger(Network):
             progress(1, 1)
             yield result
             return
-        tops, lefts = _tile_starts(height, tile, overlap), _tile_starts(width, tile, overlap)
+        tops, lefts = even_starts(height, tile, overlap), even_starts(width, tile, overlap)
         across = _tile_weights(lefts, width, tile, overlap, image)
         rows, done = image.new_zeros(*image.shape[:-2], SCALE * min(tile, height), SCALE * width), 0
         for top, down, following in zip(tops, _tile_weights(tops, height, tile, overlap, image), [*tops[1:], height]):
@@ -159,14 +159,6 @@ def interpolate_weights(a: Mapping[str, Tensor], b: Mapping[str, Tensor], weight
 
 def _lrelu(x: Tensor) -> Tensor:
     return F.leaky_relu(x, 0.2, inplace=True)
-
-
-def _tile_starts(size: int, tile: int, overlap: int) -> list[int]:
-    """First pixel of every tile along one side, evenly spread; neighbours share at least `overlap` pixels."""
-    if size <= tile:
-        return [0]
-    count = math.ceil((size - overlap) / (tile - overlap))
-    return [round(i * (size - tile) / (count - 1)) for i in range(count)]
 
 
 def _tile_weights(starts: list[int], size: int, tile: int, overlap: int, like: Tensor) -> list[Tensor]:
