@@ -1,6 +1,6 @@
 """Are tiles seen, and does memory stay flat? Tiled against whole, and peak memory by size of the result.
 
-    python benchmarks/memory.py seams [--megapixels 1]              difference along tile borders and elsewhere
+    python benchmarks/memory.py seams [--part vae] [--megapixels 1]  difference along tile borders and elsewhere
     python benchmarks/memory.py peak --part diffusion --megapixels 1 4 16 64 [--memory 2GB]    one row a size
     python benchmarks/memory.py plot                                 docs/images/memory.png from docs/memory.csv
 
@@ -8,10 +8,13 @@
 the picture does not depend on how wide the networks are, so narrow ones with random weights, of the same kinds and
 through the same code, stand in for those that would take hours at 64 megapixels on one core:
 
-- `mini`: the embedded model's enlarger as it is.
+- `mini`: the embedded model's enlarger as it is, in the number format that suits the machine.
 - `enlarger`: one block of the same width as the embedded model's 23; `narrow-enlarger`: 8 channels wide.
 - `diffusion`: tagger, ControlNet and UNet of tests/data/upstream_tiny, an AutoencoderKL of width 8, one step, AdaIN.
 - `narrow-diffusion`: the same stages, with a UNet and ControlNet 8 channels wide and an `Autoencoder` 8 wide.
+
+`seams` compares the autoencoders (`vae`), enlargers (`enlarger`, `mini`) and, by whole restorations with the embedded
+model's profile `paper`, the tiles of the denoiser (`paper`).
 """
 
 import argparse
@@ -31,13 +34,16 @@ import torch
 from PIL import Image
 
 from seesr import SeeSRPipeline
+from seesr.devices import choose_dtype
 from seesr.enlarging import LATENT_FACTOR
 from seesr.images import to_tensor
+from seesr.loading import load_restorer
 from seesr.models.autoencoder import Autoencoder
-from seesr.models.enlarger import OVERLAP, SCALE, TILE, Enlarger, _tile_starts
+from seesr.models.enlarger import OVERLAP, SCALE, TILE, Enlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
 from seesr.profiles import Profile
-from seesr.tiling import Tile, partition
+from seesr.restoration import Restorer
+from seesr.tiling import Tile, even_starts, partition, plan_tiles
 from seesr.vae_tiling import decode, encode
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,10 +104,11 @@ def narrow_networks(config: Any) -> dict[str, torch.nn.Module]:
     return {"unet": unet.eval(), "controlnet": controlnet.eval(), "vae": vae.eval()}
 
 
-def make(part: str) -> tuple[SeeSRPipeline, dict[str, object]]:
-    """A pipeline and the arguments to call it with."""
+def make(part: str) -> tuple[Restorer, dict[str, object]]:
+    """A restorer and the arguments to call it with."""
     if part == "mini":
-        return SeeSRPipeline.from_pretrained("mini"), {"num_inference_steps": 0, "profile": "fast"}
+        device = torch.device("cpu")
+        return load_restorer("mini", choose_dtype("auto", device), device, "fast"), {"profile": "fast"}
     torch.manual_seed(0)
     if part.endswith("enlarger"):
         narrow = {"num_blocks": 0, "channels": 8, "growth": 4} if part.startswith("narrow") else {"num_blocks": 1}
@@ -190,15 +197,33 @@ def enlarger_seams(name: str, enlarger: Enlarger, picture: Image.Image) -> None:
     height, width = small.shape[-2:]
 
     def middles(size: int) -> list[int]:
-        starts = _tile_starts(size, TILE, OVERLAP)
+        starts = even_starts(size, TILE, OVERLAP)
         return [SCALE * (second + first + TILE) // 2 for first, second in pairwise(starts)]
 
     border = near(SCALE * height, SCALE * width, middles(height), middles(width))
     report(name, enlarger.enlarge(small), enlarger.enlarge(small, tile=max(height, width)), border)
 
 
+def denoiser_seams(small: Image.Image, steps: int) -> None:
+    """Restored with the denoiser's tiles and without; borders are all edges of tiles."""
+    pipeline = SeeSRPipeline.from_pretrained("mini")
+    settings = pipeline.profile("paper")
+    width, height = (side * SCALE // LATENT_FACTOR for side in small.size)
+    tiles = plan_tiles(height, width, settings.latent_tile_size, settings.latent_tile_overlap, settings.tile_blend)
+
+    def restored(tile: int) -> torch.Tensor:
+        options = {"num_inference_steps": steps, "latent_tile_size": tile, "output_type": "pt"}
+        return pipeline(small, profile="paper", **options).images[0]
+
+    rows = {LATENT_FACTOR * edge for t in tiles for edge in (t.top, t.top + t.height) if 0 < edge < height}
+    columns = {LATENT_FACTOR * edge for t in tiles for edge in (t.left, t.left + t.width) if 0 < edge < width}
+    border = near(LATENT_FACTOR * height, LATENT_FACTOR * width, list(rows), list(columns))
+    tiled, whole = restored(settings.latent_tile_size)[None], restored(max(height, width))[None]
+    report(f"denoiser (paper, {steps} steps), {len(tiles)} tiles", tiled, whole, border)
+
+
 @torch.inference_mode()
-def seams(megapixels: float, parts: list[str]) -> None:
+def seams(megapixels: float, parts: list[str], steps: int) -> None:
     width, height = sides(megapixels)
     picture = photo(width, height)
     print(f"{width}x{height}")
@@ -208,6 +233,8 @@ def seams(megapixels: float, parts: list[str]) -> None:
         vae_seams("AutoencoderKL of width 8, random", random_vae(), picture)
     for part in {"enlarger", "mini"} & set(parts):
         enlarger_seams(f"enlarger ({part})", make(part)[0].enlarger, picture)
+    if "paper" in parts:
+        denoiser_seams(picture.resize((width // SCALE, height // SCALE), Image.Resampling.BICUBIC), steps)
 
 
 # ---------------------------------------------------------------------------------------------------------------- peak
@@ -292,8 +319,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("seams", "peak", "one", "plot"))
     parser.add_argument(
-        "--part", nargs="+", default=["vae"], help="what to measure; see above. For seams: vae, enlarger, mini"
+        "--part", nargs="+", default=["vae"], help="what to measure; see above. For seams: vae, enlarger, mini, paper"
     )
+    parser.add_argument("--steps", type=int, default=4, help="of the denoiser, for its seams")
     parser.add_argument("--megapixels", nargs="+", type=float, default=[1.0])
     parser.add_argument("--memory", help="limit, as for seesr upscale")
     parser.add_argument("--timeout", type=float, default=3600, help="seconds for one restoration")
@@ -309,7 +337,7 @@ def main() -> None:
             peaks(part, options.megapixels, options.memory, options.timeout)
     else:
         for megapixels in options.megapixels:
-            seams(megapixels, options.part)
+            seams(megapixels, options.part, options.steps)
 
 
 if __name__ == "__main__":
