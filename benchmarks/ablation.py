@@ -1,10 +1,13 @@
 """What each idea of the paper does in a model: one row a variant, on degraded validation photos.
 
     python benchmarks/ablation.py [--model mini] [--photos 24] [--size 256] [--steps 20] [-o runs/ablation]
+        [--tagged tree grass water] [--settings guidance=3,fidelity=0] [--only "embedding only" "tags of another photo"]
 
 The middle of every photo is degraded (camera, mild and real-esrgan in turn; fixed seeds) and restored by each variant
-with the same noise. Differences to the complete model ("tags + embedding") come with the standard error of the paired
-difference. Writes `ablation.csv`, `ablation.md` and `pictures.png` (one row a photo, one column a variant).
+with the same noise. `--tagged` keeps photos that show one of the words (clean, to the plain tagger); the other photo
+whose tags are tried has none of this one's. Differences to the complete model ("tags + embedding") come with the
+standard error of the paired difference. Writes `ablation.csv`, `ablation.md` and `pictures.png` (one row a photo, one
+column a variant).
 """
 
 import argparse
@@ -14,7 +17,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 from statistics import fmean, stdev
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +27,7 @@ from torch import Tensor
 from seesr import SeeSRPipeline
 from seesr.degradation import Degradation, preset
 from seesr.devices import choose_device, choose_dtype
+from seesr.evaluation.baselines.seesr_model import parse_settings
 from seesr.evaluation.dists import Dists
 from seesr.evaluation.fullreference import psnr
 from seesr.evaluation.lpips import Lpips
@@ -37,16 +41,53 @@ COMPLETE = "tags + embedding"
 PICTURES = 8  # rows of pictures.png
 
 
-def variants(
-    pipeline: Any, photo: Image.Image, clean: Image.Image, other_tags: list[str], steps: int
-) -> dict[str, Callable[[], Image.Image]]:
-    """Name → the call that restores `photo`."""
+class Sample(NamedTuple):
+    """A photo to restore."""
+
+    name: str
+    lr: Image.Image
+    clean: Image.Image
+    clean_tags: list[str]  # what the plain tagger sees in `clean`
+
+
+def load_samples(pipeline: Any, shards: list[str], size: int, count: int, tagged: set[str]) -> list[Sample]:
+    """The first `count` photos that show one of `tagged`, or any; degraded to a quarter of `size`."""
+    samples: list[Sample] = []
+    for number, photo in enumerate(load_photos(shards, size)):
+        top, left = ((side - size) // 2 for side in photo.pixels.shape[:2])
+        pixels = photo.pixels[top : top + size, left : left + size]
+        shown = plain_tags(pipeline, Image.fromarray(pixels))
+        if len(samples) < count and (not tagged or tagged & set(shown)):
+            hr = torch.tensor(pixels.transpose(2, 0, 1)[None]).float() / 255
+            degrade = Degradation(preset(PRESETS[len(samples) % len(PRESETS)]))
+            lr, target = degrade(hr, torch.tensor([number]))
+            samples.append(Sample(photo.name, to_pil(lr), to_pil(target), shown))
+    return samples
+
+
+def plain_tags(pipeline: Any, clean: Image.Image) -> list[str]:
+    """What the plain tagger sees."""
     with plain_ram(pipeline.tagger):
-        clean_tags = [tag.name for tag in pipeline.see(clean)[0]]
+        return [tag.name for tag in pipeline.see(clean)[0]]
+
+
+def others(tags: list[list[str]]) -> list[list[str]]:
+    """For each photo the tags of the next one that has some and none of this one's; its own where there is none."""
+    found = []
+    for number, own in enumerate(tags):
+        following = tags[number + 1 :] + tags[:number]
+        found.append(next((other for other in following if other and not set(other) & set(own)), own))
+    return found
+
+
+def variants(
+    pipeline: Any, photo: Image.Image, clean_tags: list[str], other_tags: list[str], common: dict[str, Any]
+) -> dict[str, Callable[[], Image.Image]]:
+    """Name → the call that restores `photo`; `common` are settings of all of them."""
 
     def run(tagger: Any = nullcontext, **settings: Any) -> Image.Image:
         with tagger():
-            return pipeline(photo, **{"profile": "paper", "num_inference_steps": steps} | settings).images[0]
+            return pipeline(photo, **{"profile": "paper"} | common | settings).images[0]
 
     return {
         "without diffusion": lambda: run(profile="fast", num_inference_steps=0),
@@ -93,6 +134,8 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=24)
     parser.add_argument("--size", type=int, default=256, help="side of the clean photo, a multiple of 32")
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--tagged", nargs="+", default=[], help="only photos with one of these tags")
+    parser.add_argument("--settings", default="", help="KEY=VALUE,... of all variants, as for `seesr evaluate`")
     parser.add_argument("--only", nargs="*", help="names of variants")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/ablation"))
     options = parser.parse_args()
@@ -107,35 +150,31 @@ def main() -> None:
         "DISTS": dists,
         "NIQE": lambda restored, clean: niqe(restored),
     }
-    photos = load_photos(options.shards, options.size)[: options.photos]
-    pairs: list[tuple[Image.Image, Image.Image]] = []
-    for number, photo in enumerate(photos):
-        top, left = ((side - options.size) // 2 for side in photo.pixels.shape[:2])
-        pixels = photo.pixels[top : top + options.size, left : left + options.size]
-        clean = torch.tensor(pixels.transpose(2, 0, 1)[None]).float() / 255
-        lr, target = Degradation(preset(PRESETS[number % 3]))(clean, torch.tensor([number]))
-        pairs.append((to_pil(lr), to_pil(target)))
-    tags = [[tag.name for tag in pipeline.see(lr)[0]] for lr, _ in pairs]
+    common = {"num_inference_steps": options.steps} | parse_settings(options.settings)
+    samples = load_samples(pipeline, options.shards, options.size, options.photos, set(options.tagged))
+    tags = [[tag.name for tag in pipeline.see(sample.lr)[0]] for sample in samples]
+    other_tags = others([list(dict.fromkeys([*seen, *sample.clean_tags])) for seen, sample in zip(tags, samples)])
     rows: dict[str, list[dict[str, float]]] = {}
     sheet: list[np.ndarray] = []
     with (options.output / "ablation.csv").open("w", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(["photo", "variant", *metrics])
-        for number, (lr, clean) in enumerate(pairs):
-            calls = variants(pipeline, lr, clean, tags[(number + 7) % len(tags)], options.steps)
-            strip = [np.asarray(lr.resize(clean.size, Image.Resampling.BICUBIC))]
+        for number, sample in enumerate(samples):
+            calls = variants(pipeline, sample.lr, sample.clean_tags, other_tags[number], common)
+            strip = [np.asarray(sample.lr.resize(sample.clean.size, Image.Resampling.BICUBIC))]
             for name, call in calls.items():
                 if options.only and name not in (*options.only, COMPLETE):
                     continue
                 restored = call()
-                values = measure(restored, clean, metrics)
+                values = measure(restored, sample.clean, metrics)
                 rows.setdefault(name, []).append(values)
-                writer.writerow([photos[number].name, name, *(f"{value:.5f}" for value in values.values())])
+                writer.writerow([sample.name, name, *(f"{value:.5f}" for value in values.values())])
                 strip.append(np.asarray(restored))
             file.flush()
             if number < PICTURES:
-                sheet.append(np.hstack([*strip, np.asarray(clean)]))
-            print(f"{number + 1} of {len(pairs)}", ", ".join(tags[number]), flush=True)
+                sheet.append(np.hstack([*strip, np.asarray(sample.clean)]))
+            seen = f"{', '.join(tags[number])}; not {', '.join(other_tags[number])}"
+            print(f"{number + 1} of {len(samples)}: {seen}", flush=True)
     Image.fromarray(np.vstack(sheet)).save(options.output / "pictures.png")
     text = table(rows, list(metrics))
     (options.output / "ablation.md").write_text(text)
