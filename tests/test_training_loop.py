@@ -98,6 +98,14 @@ def test_stopped_runs_go_on_to_the_weights_of_an_unbroken_one(tmp_path: Path) ->
     assert [json.loads(line)["step"] for line in lines] == [0, 5, 10, 12]
 
 
+def test_a_slice_ends_on_time_with_its_metrics(tmp_path: Path) -> None:
+    settings = config(tmp_path, max_minutes=1e-9)
+    assert loop.train(TinyStage, settings)
+    assert json.loads((tmp_path / "metrics.jsonl").read_text().splitlines()[-1])["final"]
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-00000000"]
+    assert (tmp_path / "model" / "net.safetensors").is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("sharded", [False, True])
 def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, sharded: bool) -> None:
@@ -200,7 +208,7 @@ def test_eight_bit_adam_without_its_library_is_an_error(tmp_path: Path, monkeypa
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works there")
 def test_half_precision_without_a_gpu_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SeesrError, match="precision: fp16 cannot be used here"):
+    with pytest.raises(SeesrError, match="precision: fp16 cannot be used without a GPU"):
         loop.train(TinyStage, config(tmp_path, precision="fp16"))
 
 

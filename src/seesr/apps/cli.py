@@ -238,7 +238,7 @@ def degrade(
 @app.command()
 def train(
     stage: Annotated[
-        str, typer.Argument(help="autoencoder, dape, enlarger, prior, seesr or tagger.", show_default=False)
+        str, typer.Argument(help="autoencoder, dape, enlarger, prior, seesr, tagger or turbo.", show_default=False)
     ],
     config: Annotated[Path, typer.Option(help="YAML file; see configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)] = None,

@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -74,6 +75,8 @@ class LoopConfig:
             value = getattr(self, key)
             if value is not None and value <= 0:
                 raise SeesrError(f"{key} is {value}; give a number above 0")
+        if self.workers < 0:
+            raise SeesrError(f"workers is {self.workers}; give 0 or the number of processes")
         if self.sharded and (self.light_checkpoint or self.precision == "fp16" or self.optimizer != "adamw"):
             raise SeesrError(
                 "sharded goes with adamw in fp32 or bf16, and without light_checkpoint; change one of them"
@@ -328,10 +331,11 @@ def _channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...
 
 def _accelerator(config: LoopConfig) -> Accelerator:
     mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[config.precision]
-    try:
-        return Accelerator(mixed_precision=mixed, gradient_accumulation_steps=config.accumulate)
-    except ValueError as error:  # of fp16 without a GPU
-        raise SeesrError(f"precision: {config.precision} cannot be used here ({error}); use bf16 or fp32") from None
+    AcceleratorState._reset_state()  # which else keeps the precision of an earlier run in this process
+    accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_steps=config.accumulate)
+    if config.precision == "fp16" and accelerator.scaler is None:
+        raise SeesrError("precision: fp16 cannot be used without a GPU; use bf16 or fp32")
+    return accelerator
 
 
 @contextmanager

@@ -57,18 +57,19 @@ class PerceptualLoss(nn.Module):
 
 
 def normalise(features: Tensor) -> Tensor:
-    """(B, C, H, W) with unit length over the channels at every position."""
+    """(B, C, H, W) with unit length over the channels at every position, in float32."""
+    features = features.float()
     return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-8)
 
 
 def discriminator_hinge(real: list[Tensor], fake: list[Tensor]) -> Tensor:
     """Hinge loss of discriminators, the mean over their score maps of any shape."""
-    return torch.stack([F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake)]).mean()
+    return torch.stack([F.relu(1 - r.float()).mean() + F.relu(1 + f.float()).mean() for r, f in zip(real, fake)]).mean()
 
 
 def generator_hinge(fake: list[Tensor]) -> Tensor:
     """What the generator minimises against the same discriminators."""
-    return -torch.stack([f.mean() for f in fake]).mean()
+    return -torch.stack([f.float().mean() for f in fake]).mean()
 
 
 def restoration_loss(
@@ -88,7 +89,7 @@ def restoration_loss(
     perception = perceive(restored, target)
     *of_features, of_pixels = frozen_scores(discriminator, restored, perception.of_restored)
     terms = {
-        "l1": F.l1_loss(restored, target),
+        "l1": F.l1_loss(restored.float(), target),
         "dists": perception.dists,
         "features": perception.features,
         "adversarial": generator_hinge(of_features),

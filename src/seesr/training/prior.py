@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -112,6 +112,8 @@ class PriorStage(loop.Stage):
             self.modules = {name: getattr(start, name).requires_grad_(True) for name in self.averaged}
             for module in self.modules.values():
                 module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        for name in ("unet", "controlnet"):  # with so few tokens the fused attention is the slower to train
+            cast(Any, self.modules[name]).set_attn_processor(AttnProcessor())
         self.frozen = {}
 
     def _latents(self, name: str, photos: list[str], samples: int, seed: int) -> Latents:
@@ -266,10 +268,7 @@ def new_networks(config: PriorConfig, latent_channels: int, image_embed_dim: int
     }
     up = (*["CrossAttnUpBlock2D"] * (levels - 1), "UpBlock2D")
     unet = SemanticUNet(out_channels=latent_channels, up_block_types=up, sample_size=config.size, **shared)
-    networks: dict[str, Any] = {"unet": unet, "controlnet": SemanticControlNet(latent_condition=True, **shared)}
-    for network in networks.values():
-        network.set_attn_processor(AttnProcessor())  # with so few tokens the fused one is the slower to train
-    return networks
+    return {"unet": unet, "controlnet": SemanticControlNet(latent_condition=True, **shared)}
 
 
 def _start(folder: str) -> Any:
