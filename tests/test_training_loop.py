@@ -239,6 +239,7 @@ def test_config_and_overrides(tmp_path: Path) -> None:
     file = tmp_path / "stage.yaml"
     file.write_text(BASE + "inner: {weight: 2}\nbetas: [0.5, 0.9]\n")
     read = load_config(Outer, file, ["inner.weight=3", "names=[a, b]", "max_minutes=5", "clip_norm=null"])
+    assert load_config(Outer, file, ["precision=auto"]).precision in ("fp32", "bf16")
     assert (read.learning_rate, read.inner.weight, read.names, read.max_minutes) == (1e-4, 3.0, ["a", "b"], 5.0)
     assert read.betas == (0.5, 0.9)
     assert read.clip_norm is None
@@ -253,7 +254,7 @@ def test_config_and_overrides(tmp_path: Path) -> None:
         ("steps=1.5", "steps is 1.5"),
         ("steps=true", "steps is True"),
         ("names=[1]", r"names\[0\] is 1"),
-        ("precision=fp8", "precision is 'fp8'; expected one of fp32, bf16, fp16"),
+        ("precision=fp8", "precision is 'fp8'; expected one of auto, fp32, bf16, fp16"),
         ("batch_size=0", "batch_size is 0"),
         ("warmup_steps=11", "warmup_steps is 11"),
         ("schedule=halve", "halve_at"),

@@ -111,7 +111,8 @@ class EnlargerStage(loop.Stage):
             pixels = photo.pixels[:VALIDATION_CROP, :VALIDATION_CROP]
             hr = torch.tensor(pixels.transpose(2, 0, 1)[None], device=device).float() / 255  # (1, 3, 512, 512)
             lr, target = self.degrade(hr, torch.tensor([VALIDATION_SEED + number]))
-            restored = (self.generator.enlarge(lr) * 255).round() / 255
+            with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
+                restored = (self.generator.enlarge(lr) * 255).round() / 255
             for name, metric in compare.items():
                 values[name].append(float(metric(restored, target)))
             with suppress(SeesrError):  # a flat picture, of an untrained network say, has no NIQE

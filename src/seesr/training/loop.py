@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
+from seesr.devices import choose_device, choose_dtype
 from seesr.errors import SeesrError
 from seesr.training import sharding
 from seesr.training.averaging import WeightAverage
@@ -48,7 +49,7 @@ class LoopConfig:
     learning_rate: float
     seed: int = 0
     accumulate: int = 1  # micro-batches per step
-    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # auto: bf16 where it is the faster, else fp32
     sharded: bool = False  # weights and optimiser split among the processes (FSDP) instead of copied (DDP)
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
@@ -70,6 +71,9 @@ class LoopConfig:
     threads: int | None = None  # of torch on the CPU
 
     def __post_init__(self) -> None:
+        if self.precision == "auto":
+            half = choose_dtype("auto", choose_device()) != torch.float32
+            self.precision = "bf16" if half else "fp32"
         positive = ("steps", "batch_size", "accumulate", "keep_checkpoints", "learning_rate", "checkpoint_minutes")
         for key in (*positive, "checkpoint_steps", "rewarm_steps"):
             value = getattr(self, key)
