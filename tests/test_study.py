@@ -369,7 +369,7 @@ def test_kill_loses_no_confirmed_vote(study: Path, pictures: Path, tmp_path: Pat
                 again = Vote(vote.question, vote.choice, vote.shown, 1.0, 1.0, revision)
                 try:
                     status, _ = post(url, "vote", sendable(found, f"R{number}", again))
-                except OSError:
+                except (OSError, http.client.HTTPException):  # no answer, or half of one
                     return
                 assert status == 200
                 confirmed.add((f"R{number}", vote.question, revision))
