@@ -14,7 +14,7 @@ from PIL import Image
 
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines import checkpoint, realesrgan, seesr_model, tiles
-from seesr.evaluation.baselines.interface import Case
+from seesr.evaluation.baselines.interface import Case, fingerprint
 from seesr.evaluation.baselines.prompt_sources import make_source
 from seesr.evaluation.baselines.tiles import enlarge_with_network
 from seesr.evaluation.methods import make_method
@@ -328,3 +328,14 @@ def test_captions_from_a_file(tmp_path: Path, tiny: Any) -> None:
             make_method(f"mini:prompt={text}", CPU)
     with pytest.raises(SeesrError, match="made of tags or of file, not of both"):
         make_method(f"mini:tags=a,prompt=file:{mapping}", CPU)
+
+
+def test_new_weights_change_a_fingerprint_and_a_model_card_does_not(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    weights = tmp_path / "unet" / "weights.safetensors"
+    weights.write_bytes(b"1")
+    before = fingerprint(tmp_path)
+    (tmp_path / "README.md").write_text("card")
+    assert fingerprint(tmp_path) == before
+    weights.write_bytes(b"12")
+    assert fingerprint(tmp_path) != before

@@ -76,11 +76,11 @@ def restore_each(
 
 
 def fingerprint(*places: Path) -> str:
-    """Hash of names, sizes and times of files and of those below folders: new weights, new results."""
+    """Hash of names, sizes and times of files and of those below folders, but model cards: new weights, new results."""
     digest = hashlib.sha256()
     for place in places:
         for path in [place] if place.is_file() else sorted(place.rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.suffix != ".md":
                 stat = path.stat()
                 name = path.name if path == place else path.relative_to(place)
                 digest.update(f"{name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
