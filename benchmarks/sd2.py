@@ -28,9 +28,9 @@ from torch import nn
 
 from seesr import SeeSRPipeline
 from seesr.devices import DTYPES, choose_device, choose_dtype
-from seesr.models.dape import lora_layers
 from seesr.models.enlarger import Enlarger
 from seesr.models.full_size import full_size_diffusion, full_size_tagger
+from seesr.models.lora import lora_layers
 from seesr.outputs import Progress
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg"

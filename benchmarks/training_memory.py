@@ -25,7 +25,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torch.utils.weak import WeakIdKeyDictionary
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from seesr.models.dape import add_lora, lora_layers
+from seesr.models.dape import add_lora
+from seesr.models.lora import lora_layers
 from seesr.models.semantic_attention import SemanticUNet, image_attention_parameters
 from seesr.models.tagger import Tagger
 from seesr.training.seesr import controlnet_of

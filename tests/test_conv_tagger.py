@@ -18,7 +18,8 @@ from seesr.checkpoints.wordnet import group_classes, read_nouns
 from seesr.errors import SeesrError
 from seesr.images import read_photo, to_tensor
 from seesr.models.conv_tagger import ConvTagger, SameConv2d
-from seesr.models.dape import add_lora, lora_layers, merge, plain_ram, unmerge
+from seesr.models.dape import add_lora, plain_ram
+from seesr.models.lora import lora_layers, merge, unmerge
 from seesr.training import dape, tagger
 from seesr.training.scenes import add_scenes
 from seesr.training.vocabulary import calibrate

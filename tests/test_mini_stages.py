@@ -1,6 +1,7 @@
 """The stages of a model grown from nothing: each learns, and what it writes the next stage and the pipeline read."""
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 from torch import nn
+from torch.utils.data import default_collate
 
 from seesr import ConvTagger, Enlarger, SeeSRPipeline
 from seesr.errors import SeesrError
@@ -16,7 +18,12 @@ from seesr.models.autoencoder import Autoencoder
 from seesr.models.semantic_attention import SemanticUNet
 from seesr.models.text import train_tokenizer
 from seesr.training import autoencoder, prior, restorations, turbo
-from seesr.training.data import load_photos
+from seesr.training.dape import load_tagger
+from seesr.training.data import OnDevice, load_photos
+from seesr.training.latents import LatentCrops, Latents, encode
+
+MINI = Path(str(files("seesr"))) / "assets" / "mini"
+EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
 
 @pytest.fixture
@@ -119,45 +126,77 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
     result = pipeline(photo, profile="paper", num_inference_steps=2)
     assert result.images[0].size == (68, 64)
     assert np.ptp(np.asarray(result.images[0])) > 0
-    folder = tmp_path / "out"
-    files = {name: str(folder / f"latents-{name}-*.safetensors") for name in ("train", "validation")}
-    turbo.train(
-        write_config(
-            tmp_path / "turbo.yaml",
-            output=str(tmp_path / "turbo"),
-            model=str(folder / "model"),
-            restorations=str(folder / "restorations-train"),
-            latents=files["train"],
-            validation_restorations=str(folder / "restorations-validation"),
-            validation_latents=files["validation"],
-            validation_samples=4,
-            size=8,
-            discriminator={"width": 4, "crop": 32},
-            validate_steps=1000,
-            loss={"dists": 0.0, "features": 0.0, "adversarial": 0.0},
-            steps=25,
-            batch_size=4,
-            learning_rate=1e-2,
-            ema_decay=0.5,
-        )
-    )
-    first, last = (json.loads(line) for line in (tmp_path / "turbo" / "metrics.jsonl").read_text().splitlines())
-    assert last["psnr_y"] > first["psnr_y"] + 0.2
-    one_step = SeeSRPipeline.from_pretrained(str(tmp_path / "turbo" / "model"))
-    a, b = (one_step(photo, profile="turbo", seed=seed).images[0] for seed in (0, 1))
-    assert a.size == (68, 64)
-    assert a.tobytes() == b.tobytes()  # no noise takes part
-    assert a.tobytes() != one_step(photo, profile="fast").images[0].tobytes()
-
     stored = sorted((tmp_path / "out" / "restorations-train").glob("*.safetensors"))
     written = [shard.stat().st_mtime_ns for shard in stored]
     prior.train(write_config(tmp_path / "prior.yaml", **settings, steps=41))  # goes on, and makes nothing twice
     assert [shard.stat().st_mtime_ns for shard in stored] == written
 
-    elsewhere: dict[str, object] = {"output": str(tmp_path / "again"), "start": str(folder / "model")}
-    at_end = losses(folder)[-1]
+    elsewhere: dict[str, object] = {"output": str(tmp_path / "again"), "start": str(tmp_path / "out" / "model")}
+    at_end = losses(tmp_path / "out")[-1]
     prior.train(write_config(tmp_path / "prior.yaml", **settings | elsewhere, steps=1))
     assert losses(tmp_path / "again")[0] == pytest.approx(at_end, rel=1e-4)  # goes on from where the other ended
+
+
+@pytest.mark.parametrize(("rank", "inference_steps", "learning_rate", "gain"), [(0, 1, 3e-4, 0.5), (4, 2, 3e-3, 0.3)])
+def test_turbo_learns_to_restore_in_one_or_two_steps(
+    tmp_path: Path, rank: int, inference_steps: int, learning_rate: float, gain: float
+) -> None:
+    """Overfits 16 crops from where `mini` stands; by LoRA only linear layers move, and by no more than its rank."""
+    restored, latents = str(tmp_path / "restored"), tmp_path / "latents.safetensors"
+    photos = load_photos([str(EXAMPLES)], 64)
+    settings = restorations.RestorationSettings(64, 0, {"camera": 1.0}, len(photos), "x")
+    enlarger = Enlarger.from_pretrained(MINI / "enlarger", torch_dtype=torch.float32)
+    restorations.fill(Path(restored), photos, settings, enlarger, range(1))
+    encode(Path(restored), Autoencoder.from_pretrained(MINI / "vae"), load_tagger(MINI / "tagger")).save(latents)
+    config = write_config(
+        tmp_path / "turbo.yaml",
+        output=str(tmp_path / "out"),
+        model="mini",
+        restorations=restored,
+        latents=str(latents),
+        validation_restorations=restored,
+        validation_latents=str(latents),
+        validation_samples=8,
+        size=8,
+        inference_steps=inference_steps,
+        lora_rank=rank,
+        on_device=bool(rank),
+        discriminator={"width": 4, "crop": 32},
+        validate_steps=1000,
+        loss={"dists": 0.0, "features": 0.0, "adversarial": 0.0},
+        steps=12,
+        batch_size=4,
+        learning_rate=learning_rate,
+        ema_decay=0.8,
+    )
+    turbo.train(config)
+    first, last = (json.loads(line) for line in (tmp_path / "out" / "metrics.jsonl").read_text().splitlines())
+    assert last["psnr_y"] > first["psnr_y"] + gain
+
+    trained, mini = (
+        SeeSRPipeline.from_pretrained(str(tmp_path / "out" / "model")),
+        SeeSRPipeline.from_pretrained("mini"),
+    )
+    photo = Image.open(EXAMPLES / "cat.jpg").crop((0, 0, 32, 24))
+    a, b = (trained(photo, profile="turbo", seed=seed).images[0] for seed in (0, 1))
+    assert a.tobytes() != mini(photo, profile="fast").images[0].tobytes()
+    assert (a.tobytes() == b.tobytes()) == (inference_steps == 1)  # noise takes part between steps alone
+    before, after = dict(mini.unet.named_parameters()), dict(trained.unet.named_parameters())
+    moved = {name: after[name].detach() - value.detach() for name, value in before.items()}
+    query = next(change for name, change in moved.items() if name.endswith("to_q.weight"))
+    assert 0 < torch.linalg.matrix_rank(query) <= (rank or min(query.shape))
+    assert bool(moved["conv_in.weight"].any()) == (rank == 0)
+
+
+def test_latents_on_the_device_give_the_same_samples() -> None:
+    latents = Latents(torch.rand(3, 4, 8, 8), torch.rand(3, 4, 8, 8), torch.rand(3, 5, 6), ["dog", "sky", ""])
+    crops = LatentCrops(latents, torch.arange(3 * 77).view(3, 77), 4, seed=1)
+    pixels = {name: torch.randint(256, (3, 3, 64, 64), dtype=torch.uint8) for name in ("hr", "enlarged")}
+    for samples in (crops, turbo.TurboCrops(crops, pixels)):
+        usual = default_collate([samples[number] for number in (5, 2)])
+        there = OnDevice(samples).make(torch.tensor([5, 2]))
+        assert usual.keys() == there.keys()
+        assert all(torch.equal(there[name], value) for name, value in usual.items())
 
 
 def test_restorations_of_other_settings_are_refused(tmp_path: Path, photos: Path, parts: Path) -> None:

@@ -10,7 +10,7 @@ from conftest import DATA, Reference
 from seesr import SeeSRPipeline, color
 from seesr.checkpoints.upstream import read_rca_model
 from seesr.images import to_tensor
-from seesr.models import dape
+from seesr.models import dape, lora
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
 
 
@@ -110,10 +110,10 @@ def test_tagger_with_and_without_dape(tiny: Reference) -> None:
     for output, name in ((seen, "dape"), (plain, "ram")):
         assert (output.image_embeds - wanted[f"{name}_image_embeds"]).abs().max() <= 1e-4
         assert (output.logits - wanted[f"{name}_logits"]).abs().max() <= 1e-4
-    dape.merge(tagger)
+    lora.merge(tagger)
     with torch.inference_mode():
         assert (tagger(pixels).logits - wanted["dape_logits"]).abs().max() <= 1e-4
-    dape.unmerge(tagger)
+    lora.unmerge(tagger)
     with dape.plain_ram(tagger), torch.inference_mode():
         assert (tagger(pixels).logits - wanted["ram_logits"]).abs().max() <= 1e-4
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from seesr.errors import SeesrError
 from seesr.models.conv_tagger import ConvTagger
-from seesr.models.dape import add_lora, lora_layers, plain_ram
+from seesr.models.dape import add_lora, plain_ram
+from seesr.models.lora import lora_layers
 from seesr.models.tagger import Tagger
 from seesr.models.tagging import TaggerOutput
 from seesr.training import loop

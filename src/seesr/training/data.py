@@ -177,21 +177,21 @@ class Pairs(Dataset[dict[str, Any]]):
 class OnDevice(Dataset[dict[str, Any]]):
     """The same samples, made on the training device by the training step: what the loader hands out is their numbers.
 
-    samples: `Crops`, or made of the crops that they hold as `crops`.
+    samples: what moves itself by `to`, as `Crops` do; or made of such that it holds as `crops`.
     """
 
     def __init__(self, samples: Any):
         self.samples = samples
-        self.crops: Crops = getattr(samples, "crops", samples)
+        self._held = samples if hasattr(samples, "to") else samples.crops
         self._device: torch.device | None = None
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {"number": torch.tensor(index)}
 
     def make(self, numbers: Tensor) -> dict[str, Any]:
-        """The batch of these samples, (B,), on the device that the numbers are on; the photos move there first."""
+        """The batch of these samples, (B,), on the numbers' device; what the samples are cut from moves there first."""
         if self._device != numbers.device:
-            self.crops.to(numbers.device)
+            self._held.to(numbers.device)
             self._device = numbers.device
         batch = default_collate([self.samples[number] for number in numbers.tolist()])
         return {n: value.to(numbers.device) if isinstance(value, Tensor) else value for n, value in batch.items()}

@@ -21,7 +21,7 @@ from seesr.evaluation.niqe import Niqe
 from seesr.models.enlarger import SCALE, Enlarger
 from seesr.training import loop
 from seesr.training.config import load_config
-from seesr.training.data import Crops, DegradationMix, load_photos
+from seesr.training.data import Crops, DegradationMix, OnDevice, PhotosConfig, load_photos, made
 from seesr.training.discriminator import Discriminator
 from seesr.training.losses import LossWeights, PerceptualLoss, restoration_loss
 
@@ -39,11 +39,10 @@ class DiscriminatorConfig:
 
 
 @dataclass(kw_only=True)
-class EnlargerConfig(loop.LoopConfig):
+class EnlargerConfig(PhotosConfig, loop.LoopConfig):
     """Config of `seesr train enlarger`."""
 
     start: str  # folder of the Enlarger to start from
-    photos: list[str]  # folders or shards
     validation_photos: list[str]
     validation_samples: int = 12  # while training; all of them at the end
     crop: int = 160  # HR pixels, a multiple of 4
@@ -69,7 +68,11 @@ class EnlargerStage(loop.Stage):
     def __init__(self, config: EnlargerConfig):
         self.config = config
         self.degrade = DegradationMix(config.degradation)
-        self.crops = Crops(load_photos(config.photos, config.crop), config.crop, config.seed)
+        photos = load_photos(
+            config.photos, config.crop, small=config.small_photos, memory_gb=config.memory_gb, whole=config.on_device
+        )
+        crops = Crops(photos, config.crop, config.seed, jitter=config.scale_jitter)
+        self.samples = OnDevice(crops) if config.on_device else crops
         self.validation = load_photos(config.validation_photos, VALIDATION_CROP)
         try:
             generator = Enlarger.from_pretrained(config.start, torch_dtype=torch.float32)
@@ -83,8 +86,8 @@ class EnlargerStage(loop.Stage):
         self.perception = PerceptualLoss()
         self.frozen = {"perception": self.perception}
 
-    def dataset(self) -> Crops:
-        return self.crops
+    def dataset(self) -> OnDevice | Crops:
+        return self.samples
 
     def parameter_groups(self, learning_rate: float) -> list[dict]:
         return [
@@ -94,6 +97,7 @@ class EnlargerStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights, discriminator = self.config.loss, self.modules["discriminator"]
+        batch = made(self.samples, batch)
         lr, target = self.degrade(batch["hr"].float() / 255, batch["seed"])  # (B, 3, h, w), (B, 3, 4h, 4w)
         restored = self.modules["generator"](lr)
         return restoration_loss(restored, target, weights, step, self.perception, discriminator)

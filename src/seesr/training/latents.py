@@ -8,7 +8,7 @@ embedding of the degraded photo (soft prompt) and the plain tagger's tags of the
 import json
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,11 @@ class LatentCrops(Dataset[dict[str, Tensor]]):
         if size > min(latents.clean.shape[-2:]):
             raise SeesrError(f"size is {size}, more than that of the latents, {tuple(latents.clean.shape[-2:])}")
         self.latents, self.tokens, self.size, self.seed = latents, tokens, size, seed
+
+    def to(self, device: torch.device) -> None:
+        """Keep the latents on `device`, and cut there from now on."""
+        held = {name: getattr(self.latents, name).to(device) for name in ("clean", "enlarged", "image_embeds")}
+        self.latents, self.tokens = replace(self.latents, **held), self.tokens.to(device)
 
     def place(self, index: int) -> tuple[int, int, int]:
         """Which sample's latents, and where the square lies in them: top, left."""

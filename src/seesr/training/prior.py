@@ -31,7 +31,7 @@ from seesr.profiles import ENLARGER_ONLY, Profile
 from seesr.training import loop, restorations
 from seesr.training.config import load_config
 from seesr.training.dape import VALIDATION_SEED, load_tagger
-from seesr.training.data import load_photos
+from seesr.training.data import OnDevice, load_photos, made
 from seesr.training.latents import LatentCrops, Latents, encode, tokenize
 
 logger = logging.getLogger(__name__)
@@ -62,6 +62,7 @@ class PriorConfig(loop.LoopConfig):
     drop_conditions: float = 0.15  # share of samples with neither ControlNet nor representation embedding
     drop_embedding: float = 0.0  # share of the others without the representation embedding
     snr_gamma: float = 5.0
+    on_device: bool = False  # the latents live on the training device, and are cut there; for `workers: 0`
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -71,6 +72,8 @@ class PriorConfig(loop.LoopConfig):
             raise SeesrError(f"heads has {len(self.heads)} entries, channels {len(self.channels)}; give one a level")
         if not 0 < self.scale_jitter <= 1:
             raise SeesrError(f"scale_jitter is {self.scale_jitter}; give a number above 0, at most 1")
+        if self.on_device and self.workers:
+            raise SeesrError("on_device cuts the latents in the training step: set workers to 0")
         for key in ("drop_text", "drop_conditions", "drop_embedding"):
             if not 0 <= getattr(self, key) <= 1:
                 raise SeesrError(f"{key} is {getattr(self, key)}; give a share from 0 to 1")
@@ -115,6 +118,8 @@ class PriorStage(loop.Stage):
         for name in ("unet", "controlnet"):  # with so few tokens the fused attention is the slower to train
             cast(Any, self.modules[name]).set_attn_processor(AttnProcessor())
         self.frozen = {}
+        samples = LatentCrops(self.training, self.tokens, config.size, config.seed)
+        self.samples = OnDevice(samples) if config.on_device else samples
 
     def _latents(self, name: str, photos: list[str], samples: int, seed: int) -> Latents:
         """Of the first `samples` restorations, made where they are missing; kept beside them."""
@@ -138,15 +143,15 @@ class PriorStage(loop.Stage):
             encode(folder, self.vae.to(device), self.tagger.to(device), dtype).save(file)
         return Latents.load(file)
 
-    def dataset(self) -> LatentCrops:
-        return LatentCrops(self.training, self.tokens, self.config.size, self.config.seed)
+    def dataset(self) -> OnDevice | LatentCrops:
+        return self.samples
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """One group, so that the gradient is clipped as a whole."""
         return [{"params": [p for module in self.modules.values() for p in module.parameters()], "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        config = self.config
+        config, batch = self.config, made(self.samples, batch)
         return {"loss": self._loss(batch, config.drop_text, config.drop_conditions, config.drop_embedding)}
 
     def _loss(

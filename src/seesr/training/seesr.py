@@ -30,7 +30,8 @@ from seesr.checkpoints.files import find_weights, load_strictly, read_json, read
 from seesr.enlarging import LATENT_FACTOR
 from seesr.errors import SeesrError
 from seesr.images import to_pil, to_tensor
-from seesr.models.dape import lora_layers, plain_ram
+from seesr.models.dape import plain_ram
+from seesr.models.lora import lora_layers
 from seesr.models.semantic_attention import (
     SemanticControlNet,
     SemanticUNet,

@@ -17,7 +17,8 @@ from seesr.devices import choose_dtype
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Case, Restored, fingerprint, restore_each
 from seesr.evaluation.baselines.prompt_sources import PromptSource, make_source
-from seesr.models.dape import lora_layers, plain_ram
+from seesr.models.dape import plain_ram
+from seesr.models.lora import lora_layers
 from seesr.pipeline import SeeSRPipeline
 
 

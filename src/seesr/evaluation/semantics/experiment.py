@@ -25,7 +25,7 @@ from seesr.evaluation.semantics.preservation import flat
 from seesr.evaluation.semantics.sight import look
 from seesr.evaluation.semantics.tags import TagScores, paired_intervals, score_tags
 from seesr.images import to_pil, to_tensor
-from seesr.models.dape import lora_layers
+from seesr.models.lora import lora_layers
 from seesr.models.tagging import PhotoTagger
 from seesr.training.data import Photo, load_photos
 
