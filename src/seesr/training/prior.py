@@ -11,7 +11,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import Any, cast
 
 import numpy as np
@@ -19,6 +18,7 @@ import torch
 from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
+from torch.utils.data import default_collate
 
 from seesr.devices import choose_device, choose_dtype
 from seesr.errors import SeesrError
@@ -52,6 +52,7 @@ class PriorConfig(loop.LoopConfig):
     start: str | None = None  # folder of a model whose UNet, ControlNet and text tower go on learning
     samples: int = 2000  # restorations to learn from, made once
     validation_samples: int = 64
+    validation_draws: int = 128  # squares and noise that the validation loss is the mean over
     crop: int = 256  # HR pixels of a restoration, a multiple of 8
     scale_jitter: float = 1.0  # below 1: restorations of windows up to 1 / scale_jitter times as wide, reduced
     size: int = 16  # side of the squares of latents that a step sees
@@ -74,6 +75,8 @@ class PriorConfig(loop.LoopConfig):
             raise SeesrError(f"scale_jitter is {self.scale_jitter}; give a number above 0, at most 1")
         if self.on_device and self.workers:
             raise SeesrError("on_device cuts the latents in the training step: set workers to 0")
+        if self.validation_draws <= 0:
+            raise SeesrError(f"validation_draws is {self.validation_draws}; give a number above 0")
         for key in ("drop_text", "drop_conditions", "drop_embedding"):
             if not 0 <= getattr(self, key) <= 1:
                 raise SeesrError(f"{key} is {getattr(self, key)}; give a share from 0 to 1")
@@ -216,13 +219,11 @@ class PriorStage(loop.Stage):
     def _validation_loss(self, crops: LatentCrops, drop_text: float, drop_conditions: float) -> float:
         device = next(self.modules["unet"].parameters()).device
         batches = [
-            {
-                name: torch.stack([crops[32 * number + i][name] for i in range(32)]).to(device)
-                for name in ("clean", "enlarged", "image_embeds", "text", "seed")
-            }
-            for number in range(4)
+            {name: value.to(device) for name, value in default_collate([crops[i] for i in numbers.tolist()]).items()}
+            for numbers in torch.arange(self.config.validation_draws).split(32)
         ]
-        return fmean(float(self._loss(batch, drop_text, drop_conditions)) for batch in batches)
+        losses = [(float(self._loss(batch, drop_text, drop_conditions)), len(batch["seed"])) for batch in batches]
+        return sum(loss * count for loss, count in losses) / self.config.validation_draws
 
     def save(self, folder: Path) -> None:
         """A complete model folder."""
