@@ -8,7 +8,6 @@ goes on from the last one, and on a CPU in fp32 ends with the weights of an unbr
 import json
 import logging
 import math
-import signal
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -18,8 +17,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
@@ -32,6 +29,7 @@ from seesr.training.averaging import WeightAverage
 from seesr.training.checkpoints import Checkpoints, Counters
 from seesr.training.folders import write_folder
 from seesr.training.optimizers import learning_rate_factor, make_optimizer
+from seesr.training.process import channels_last, make_accelerator, on_signal
 from seesr.training.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -140,13 +138,13 @@ class _Run:
         self.output = Path(config.output)
         if config.threads:
             torch.set_num_threads(config.threads)
-        self.accelerator = _accelerator(config)
+        self.accelerator = make_accelerator(config.precision, config.accumulate)
         device = self.accelerator.device
         for network in stage.frozen.values():
             network.to(device)
         if config.precision != "fp32":  # the faster layout, but for the backward pass of float32 on CPUs
             for network in (*stage.modules.values(), *stage.frozen.values()):
-                network.register_forward_pre_hook(_channels_last)
+                network.register_forward_pre_hook(channels_last)
         plain = dict(stage.modules)
         self.sharded = config.sharded and self.accelerator.num_processes > 1
         if self.sharded:
@@ -177,7 +175,7 @@ class _Run:
     def run(self) -> dict[str, float]:
         self.at = self.checkpoints.resume()
         self.dataset = self.stage.dataset()
-        with _on_signal(self._stop), self._tensorboard():
+        with on_signal(self._stop), self._tensorboard():
             if self.at.step == 0 and self.config.validate_steps:
                 self._validate(final=False)
             self._train()
@@ -322,37 +320,3 @@ class _Run:
 
     def _stop(self) -> None:
         self.stopping = True
-
-
-def _channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Pictures among `inputs`, (B, C, H, W), with channels innermost in memory; convolutions hand that layout on."""
-    pictures = (isinstance(value, Tensor) and value.ndim == 4 for value in inputs)
-    return tuple(
-        value.contiguous(memory_format=torch.channels_last) if is_picture else value
-        for value, is_picture in zip(inputs, pictures)
-    )
-
-
-def _accelerator(config: LoopConfig) -> Accelerator:
-    mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[config.precision]
-    AcceleratorState._reset_state()  # which else keeps the precision of an earlier run in this process
-    accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_steps=config.accumulate)
-    if config.precision == "fp16" and accelerator.scaler is None:
-        raise SeesrError("precision: fp16 cannot be used without a GPU; use bf16 or fp32")
-    return accelerator
-
-
-@contextmanager
-def _on_signal(stop: Callable[[], None]) -> Iterator[None]:
-    """Within this context SIGTERM and the first Ctrl-C ask the run to stop after its current step."""
-
-    def handler(number: int, frame: Any) -> None:
-        stop()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield
-    finally:
-        for number, old in previous.items():
-            signal.signal(number, old)
