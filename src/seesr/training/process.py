@@ -1,0 +1,52 @@
+"""What a training run needs of its process: an accelerator, a memory layout, and a way to stop."""
+
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from torch import Tensor, nn
+
+from seesr.errors import SeesrError
+
+
+def channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Pictures among `inputs`, (B, C, H, W), with channels innermost in memory; convolutions hand that layout on."""
+    pictures = (isinstance(value, Tensor) and value.ndim == 4 for value in inputs)
+    return tuple(
+        value.contiguous(memory_format=torch.channels_last) if is_picture else value
+        for value, is_picture in zip(inputs, pictures)
+    )
+
+
+def make_accelerator(precision: str, accumulate: int) -> Accelerator:
+    """Of this process, for `fp32`, `bf16` or `fp16` and so many micro-batches a step.
+
+    Raises:
+        SeesrError: fp16 without a GPU.
+    """
+    mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[precision]
+    AcceleratorState._reset_state()  # which else keeps the precision of an earlier run in this process
+    accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_steps=accumulate)
+    if precision == "fp16" and accelerator.scaler is None:
+        raise SeesrError("precision: fp16 cannot be used without a GPU; use bf16 or fp32")
+    return accelerator
+
+
+@contextmanager
+def on_signal(stop: Callable[[], None]) -> Iterator[None]:
+    """Within this context SIGTERM and the first Ctrl-C ask the run to stop after its current step."""
+
+    def handler(number: int, frame: Any) -> None:
+        stop()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    previous = {number: signal.signal(number, handler) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, old in previous.items():
+            signal.signal(number, old)
