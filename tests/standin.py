@@ -1,6 +1,7 @@
 """A web server on 127.0.0.1 that stands in for mirrors and for the hub, and misbehaves as told."""
 
 import hashlib
+import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ def _handler(standin: StandIn) -> type[BaseHTTPRequestHandler]:
             standin.requests.append((self.command, path, given))
             faults = standin.faults.get(path, [])
             fault = faults.pop(0) if faults and self.command == "GET" else ""
+            if self.path.startswith("/api/models/"):
+                return self.tell(fault)
             file = standin.root / path
             if isinstance(fault, int) or not file.is_file():
                 self.send_response(fault if isinstance(fault, int) else 404)
@@ -71,6 +74,23 @@ def _handler(standin: StandIn) -> type[BaseHTTPRequestHandler]:
                 return
             content = content[start:]
             content = content[: len(content) // 2] if fault == "break" else b"" if fault == "empty" else content
+            self.wfile.write(content)
+
+        def tell(self, fault: int | str) -> None:
+            """What the hub's interface says of a repository: its commit, or its files."""
+            files = [path for path in sorted(standin.root.rglob("*")) if path.is_file()]
+            names = [path.relative_to(standin.root).as_posix() for path in files]
+            told: object = {"id": "company/model", "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
+            if "/tree/" in self.path:
+                told = [
+                    {"type": "file", "path": name, "size": path.stat().st_size, "oid": COMMIT}
+                    for name, path in zip(names, files)
+                ]
+            content = json.dumps(told).encode()
+            self.send_response(fault if isinstance(fault, int) else 200)
+            self.send_header("Content-Type", "application/json")
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
             self.wfile.write(content)
 
         def log_message(self, *arguments: object) -> None:

@@ -204,6 +204,32 @@ def test_two_processes_share_one_download_from_the_hub(mirror: StandIn, cache: P
     assert not (cache / "weights").exists()
 
 
+def test_model_of_the_hub_is_fetched_once_and_then_works_offline(tiny: Reference, tmp_path: Path) -> None:
+    shutil.copytree(tiny.model, tmp_path / "model")
+    (tmp_path / "model/other.bin").write_bytes(CONTENT)
+    weights = "unet/diffusion_pytorch_model.safetensors"
+    command = [sys.executable, "-m", "seesr.apps.cli", "upscale", DATA / "upstream_tiny/input.png", "--steps", "1"]
+    command += ["--model", "company/model", "-o"]
+
+    def run(name: str, **variables: str) -> str:
+        environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"} | variables
+        outcome = subprocess.run([*command, tmp_path / name], env=environment, capture_output=True, text=True)
+        assert (outcome.returncode == 0) == (tmp_path / name).exists()
+        assert "Traceback" not in outcome.stderr
+        return outcome.stderr
+
+    with stand_in(tmp_path / "model") as server:
+        server.faults[weights] = ["break", "empty", *[503] * 5]
+        told = run("broken.png", HF_ENDPOINT=server.url)
+        assert f"company/model: {weights} cannot be fetched" in told
+        assert "company/model: fetching" in run("a.png", HF_ENDPOINT=server.url)
+        assert not server.asked_for("other.bin")
+    assert "fetching" not in run("b.png", HF_ENDPOINT="http://127.0.0.1:9")
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    nothing = {"HF_HOME": str(tmp_path / "empty"), "HF_ENDPOINT": "http://127.0.0.1:9"}
+    assert "company/model: cannot be fetched from the hub (no connection to 127.0.0.1:9" in run("c.png", **nothing)
+
+
 def test_offline_says_all_and_what_was_put_there_by_hand_is_used(
     seesr: Callable[..., Outcome], published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

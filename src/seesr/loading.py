@@ -63,42 +63,33 @@ def load_restorer(
     Raises:
         SeesrError: no such model or profile, or a damaged model.
     """
-    folder = Path(resolve(name))
-    if folder.is_dir():
-        with loading_errors(name):
-            index = json.loads((folder / "model_index.json").read_text())
-            chosen = LightRestorer(index).profile(profile)
-            if not (chosen.num_inference_steps if steps is None else steps):
-                return _load_light(folder, index, dtype).to(device)
+    folder = resolve(name)
+    with loading_errors(name):
+        index = json.loads((folder / "model_index.json").read_text())
+        chosen = LightRestorer(index).profile(profile)
+        if not (chosen.num_inference_steps if steps is None else steps):
+            return _load_light(folder, index, dtype).to(device)
     return _load_whole(name, dtype, device)
 
 
 def load_tagger(name: str, dtype: torch.dtype, device: torch.device) -> Restorer:
-    """The model called `name`, ready to tell tags: without its other networks where it is a folder.
+    """The model called `name`, ready to tell tags: without its other networks.
 
     Raises:
         SeesrError: no such model, or a damaged one.
     """
-    folder = Path(resolve(name))
-    if not folder.is_dir():
-        return _load_whole(name, dtype, device)
+    folder = resolve(name)
     with loading_errors(name):
         index = json.loads((folder / "model_index.json").read_text())
         return _load_light(folder, index, dtype, parts=("tagger",)).to(device)
 
 
 @contextmanager
-def loading_errors(name: str, hub: bool = False) -> Iterator[None]:
-    """Turn whatever a damaged model makes libraries raise into a SeesrError that names the model.
-
-    Args:
-        hub: it comes from the hub, and may not be there.
-    """
+def loading_errors(name: str) -> Iterator[None]:
+    """Turn whatever a damaged model makes libraries raise into a SeesrError that names the model."""
     try:
         yield
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        if hub and isinstance(error, OSError) and (cause := error.__cause__ or error.__context__):
-            raise SeesrError(f"{name}: cannot be fetched from the hub ({_first_line(cause)})") from error
         raise SeesrError(f"{name}: the model cannot be loaded ({_first_line(error)})") from error
 
 

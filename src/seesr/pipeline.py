@@ -1,6 +1,5 @@
 """SeeSR as a diffusers pipeline: its parts, loaded and saved. What they do to a photo is in restoration.py."""
 
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -85,7 +84,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):
         """
         kwargs.setdefault("dtype", torch.float32)
         location = resolve(name)
-        with loading_errors(name, hub=not Path(location).is_dir()):
+        with loading_errors(name):
             pipeline = super().from_pretrained(location, **kwargs)
         for part in (pipeline.enlarger, pipeline.vae, pipeline.unet, pipeline.controlnet):
             if part is not None:

@@ -110,7 +110,7 @@ def tag(
     from seesr.training.shards import expand
     from seesr.training.tagging import write_tags
 
-    folder = Path(model) if Path(model).is_dir() else Path(resolve(model))
+    folder = Path(model) if Path(model).is_dir() else resolve(model)
     tagger = load_tagger(folder).to(choose_device(device))
     for source in (path for pattern in sources for path in expand(pattern)):
         with _bar(source) as progress:

@@ -168,7 +168,7 @@ def _machine(report: Report) -> None:
 def _models(report: Report, wanted: str, verify: bool) -> Path | None:
     """The models by name and the wanted one; returns the folder of the wanted one if it can be used."""
     from seesr.checkpoints.download import find_locally, gigabytes
-    from seesr.checkpoints.registry import BUILT, EMBEDDED, built_folder, is_built, resolve
+    from seesr.checkpoints.registry import BUILT, EMBEDDED, built_folder, is_built, is_hub_id, resolve
     from seesr.checkpoints.sources import VARIABLE, weights_of
 
     usable: Path | None = None
@@ -186,11 +186,11 @@ def _models(report: Report, wanted: str, verify: bool) -> Path | None:
             text = f"not here, {gigabytes(lacking)} to fetch" if lacking else "fetched, to be built"
             report.add("Models", name, state, text, f"seesr download {name}")
             continue
+        if is_hub_id(name):
+            report.add("Models", name, OK, "on the hub, fetched at first use; not looked at")
+            continue
         try:
-            folder = built_folder(name) if name in BUILT else Path(resolve(name))
-            if not folder.is_dir() and "/" in name:
-                report.add("Models", name, OK, "on the hub, fetched at first use; not looked at")
-                continue
+            folder = built_folder(name) if name in BUILT else resolve(name)
             size, kind = check_model(folder, verify)
         except SeesrError as error:
             report.add("Models", name, state, str(error), _remedy(name))

@@ -103,6 +103,8 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
         finished, remarks = finish_deep(restored, photo)
         write_deep(finished, job.target)
         restored = restored.rounded()
+        if photo.deep:
+            remarks = ["more than 8 bits a channel, read as 8; the result has 16", *remarks]
     else:
         picture = finish_photo(restored, photo)
         write_photo(picture, job.target, options.quality)

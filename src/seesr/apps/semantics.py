@@ -166,7 +166,7 @@ def _tagger(name: str, device: "torch.device") -> Any:
     from seesr.checkpoints.registry import BUILT, EMBEDDED, resolve
     from seesr.training.dape import load_tagger
 
-    return load_tagger(Path(resolve(name) if name in (*EMBEDDED, *BUILT) else name)).to(device)
+    return load_tagger(resolve(name) if name in (*EMBEDDED, *BUILT) else Path(name)).to(device)
 
 
 def _device(name: str) -> "torch.device":

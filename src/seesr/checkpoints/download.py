@@ -57,9 +57,9 @@ def fetch_all(name: str, weights: Sequence[Weight], room: int = 0) -> dict[str, 
     missing = [weight for weight in weights if weight.path not in found]
     reasons: dict[str, list[str]] = {}
     if missing and not hub.is_offline_mode():
-        _check_space(name, missing, room)
+        check_space(name, missing, room)
         say(f"{name}: fetching {gigabytes(sum(weight.size for weight in missing))}, once; a broken download is resumed")
-    with _bars() as bar:
+    with bars() as bar:
         dead: dict[str, str] = {}  # hosts that cannot be reached at all, and why
         for weight in [] if hub.is_offline_mode() else missing:
             try:
@@ -97,7 +97,7 @@ def _fetch(weight: Weight, dead: dict[str, str], advance: Advance, reasons: list
             if dead.get(host):
                 raise Unreachable(dead[host])
             if place.startswith("hf://"):
-                return _from_hub(parse_hub_address(place), weight, dead, advance)
+                return from_hub(parse_hub_address(place), weight, dead, advance)
             if "://" not in place:
                 raise Unavailable("no such file")
             return download(place, by_hand_folder() / weight.path, weight.sha256, advance)
@@ -134,9 +134,9 @@ def parse_hub_address(place: str) -> HubAddress:
     return HubAddress(repo, (kind or "models/").rstrip("s/"), revision or "main", file)
 
 
-def _from_hub(address: HubAddress, weight: Weight, dead: dict[str, str], advance: Advance) -> Path:
+def from_hub(address: HubAddress, weight: Weight, dead: dict[str, str], advance: Advance) -> Path:
     if "hub" not in dead:
-        dead["hub"] = _why_unreachable(constants.ENDPOINT)
+        dead["hub"] = why_unreachable(constants.ENDPOINT)
     if dead["hub"]:
         raise Unreachable(dead["hub"])
 
@@ -170,7 +170,7 @@ def _from_hub(address: HubAddress, weight: Weight, dead: dict[str, str], advance
     return Path(path)
 
 
-def _why_unreachable(endpoint: str) -> str:
+def why_unreachable(endpoint: str) -> str:
     """Why the hub does not answer, or "": known at once, where huggingface_hub would try for half a minute a file."""
     try:
         with urllib.request.urlopen(urllib.request.Request(endpoint, method="HEAD"), timeout=TIMEOUT_SECONDS / 3):
@@ -200,7 +200,7 @@ def _expected_hash(path: Path, weight: Weight) -> str | None:
     return weight.sha256 or (announced if re.fullmatch("[0-9a-f]{64}", announced) else None)
 
 
-def _check_space(name: str, missing: Sequence[Weight], room: int) -> None:
+def check_space(name: str, missing: Sequence[Weight], room: int) -> None:
     """Raise SeesrError where downloads and the built model will not fit on the disk."""
     hub_cache, own = _existing(Path(constants.HF_HUB_CACHE)), _existing(cache_root())
     from_hub = sum(weight.size for weight in missing if weight.places and weight.places[0].startswith("hf://"))
@@ -260,7 +260,7 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def _bars() -> Iterator[Callable[[Weight], Advance]]:
+def bars() -> Iterator[Callable[[Weight], Advance]]:
     """One bar a file on a terminal; one line a file elsewhere."""
     console = Console(stderr=True)
     columns = (

@@ -24,18 +24,18 @@ _BUILT_SHARE = 0.7
 """A built model takes about this share of what its published files take."""
 
 
-def resolve(name: str) -> str:
-    """Where `SeeSRPipeline.from_pretrained` finds the model called `name`: a folder, or a hub id as it is.
+def resolve(name: str) -> Path:
+    """The folder of the model called `name`.
 
-    A model of `BUILT` is fetched and built first, where that has not been done: gigabytes, once.
+    A model of `BUILT` is fetched and built first, one of the hub is fetched, if it is not there yet: gigabytes, once.
 
     Raises:
         SeesrError: no such model, a folder that holds none, or files that cannot be fetched or do not fit.
     """
     if name in EMBEDDED:  # before a folder of that name, which is asked for as ./mini
-        return str(files("seesr") / "assets" / name)
+        return Path(str(files("seesr"))) / "assets" / name
     if name in BUILT:
-        return str(install(name))
+        return install(name)
     folder = Path(name).expanduser()
     if folder.is_dir():
         if not (folder / "model_index.json").is_file():
@@ -43,11 +43,18 @@ def resolve(name: str) -> str:
                 f"{name}: not a model folder (it has no model_index.json); make one of published weights with "
                 "'seesr convert'"
             )
-        return str(folder)
-    if re.fullmatch(r"[\w.-]+/[\w.-]+", name) and not folder.parent.is_dir():
-        return name
+        return folder
+    if is_hub_id(name):
+        from seesr.checkpoints.hub_models import fetch_model
+
+        return fetch_model(name)
     names = ", ".join((*EMBEDDED, *BUILT))
     raise SeesrError(f"no model {name!r}: give {names}, a model folder or a hub id (owner/name)")
+
+
+def is_hub_id(name: str) -> bool:
+    """Whether `name` is of the form owner/name, and no folder here."""
+    return re.fullmatch(r"[\w.-]+/[\w.-]+", name) is not None and not Path(name).parent.is_dir()
 
 
 def built_folder(name: str) -> Path:

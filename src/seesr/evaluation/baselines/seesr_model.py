@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
-from pathlib import Path
 from typing import Any, cast
 
 import torch
@@ -141,7 +140,7 @@ class SeeSRModel:
 
     @cached_property
     def identity(self) -> str:
-        place = Path(resolve(self.model))
+        place = resolve(self.model)
         weights = fingerprint(place) if place.is_dir() else self.model
         words = f" {self.source.identity}" if self.source is not None else ""
         return f"{seesr.__version__} {self.device.type} {sorted(self.settings.items())} {weights}{words}"
