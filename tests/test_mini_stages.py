@@ -16,8 +16,8 @@ from seesr.errors import SeesrError
 from seesr.models import int8
 from seesr.models.autoencoder import Autoencoder
 from seesr.models.semantic_attention import SemanticUNet
-from seesr.models.text import train_tokenizer
-from seesr.training import autoencoder, prior, restorations, turbo
+from seesr.models.text import TextTower, train_tokenizer
+from seesr.training import autoencoder, prior, restorations, text, turbo
 from seesr.training.dape import load_tagger
 from seesr.training.data import OnDevice, load_photos
 from seesr.training.latents import LatentCrops, Latents, encode
@@ -132,6 +132,14 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
     prior.train(write_config(tmp_path / "prior.yaml", **settings, steps=41))  # goes on, and makes nothing twice
     assert [shard.stat().st_mtime_ns for shard in stored] == written
 
+    tower = tmp_path / "tower"
+    pipeline.text_encoder.save_pretrained(tower / "text_encoder")
+    pipeline.tokenizer.save_pretrained(tower / "tokenizer")
+    frozen = {"output": str(tmp_path / "frozen"), "text": str(tower)}
+    prior.train(write_config(tmp_path / "prior.yaml", **settings | frozen, steps=1))
+    kept = SeeSRPipeline.from_pretrained(str(tmp_path / "frozen" / "model")).text_encoder.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in pipeline.text_encoder.state_dict().items())
+
     elsewhere: dict[str, object] = {"output": str(tmp_path / "again"), "start": str(tmp_path / "out" / "model")}
     at_end = losses(tmp_path / "out")[-1]
     prior.train(write_config(tmp_path / "prior.yaml", **settings | elsewhere, steps=1))
@@ -189,6 +197,35 @@ def test_turbo_learns_to_restore_in_one_or_two_steps(
     assert bool(moved["conv_in.weight"].any()) == (rank == 0)
 
 
+def test_text_learns_which_tags_belong_to_which_embedding(tmp_path: Path) -> None:
+    """Six subjects, each with an embedding of its own; words that never moved the states then tell them apart."""
+    subjects = torch.randn(6, 5, 12, generator=torch.Generator().manual_seed(0))
+    words = ["dog", "sky", "sea, coast", "flower", "street, car", "face"]
+    chosen = torch.arange(48) % 6
+    embeddings = subjects[chosen] + 0.3 * torch.randn(48, 5, 12, generator=torch.Generator().manual_seed(1))
+    tags = [words[number] for number in chosen.tolist()]
+    clean, enlarged = torch.zeros(48, 1, 1, 1), torch.zeros(48, 1, 1, 1)
+    Latents(clean, enlarged, embeddings, [*tags[:47], ""]).save(tmp_path / "latents.safetensors")
+    settings: dict[str, object] = {
+        "output": str(tmp_path / "out"),
+        "tagger": str(MINI / "tagger"),
+        "latents": str(tmp_path / "latents.safetensors"),
+        "validation_latents": str(tmp_path / "latents.safetensors"),
+        "batch_size": 24,
+        "learning_rate": 1e-3,
+        "ema_decay": 0.5,
+        "validate_steps": 1000,
+        "steps": 16,
+    }
+    metrics = text.train(write_config(tmp_path / "text.yaml", **settings))
+    first = json.loads((tmp_path / "out" / "metrics.jsonl").read_text().splitlines()[0])
+    assert first["rank"] > 0.2
+    assert metrics["rank"] < 0.02
+    assert metrics["spread"] > 2 * first["spread"]
+    found = TextTower.from_pretrained(tmp_path / "out" / "model" / "text_encoder")
+    assert found(torch.zeros(1, 77, dtype=torch.long))[0].shape == (1, 77, text.WIDTH)
+
+
 def test_latents_on_the_device_give_the_same_samples() -> None:
     latents = Latents(torch.rand(3, 4, 8, 8), torch.rand(3, 4, 8, 8), torch.rand(3, 5, 6), ["dog", "sky", ""])
     crops = LatentCrops(latents, torch.arange(3 * 77).view(3, 77), 4, seed=1)
@@ -212,9 +249,9 @@ def test_restorations_of_other_settings_are_refused(tmp_path: Path, photos: Path
 
 def test_tokenizer_encodes_what_it_never_saw(tmp_path: Path) -> None:
     tokenizer = train_tokenizer(["dog", "mountain lake"], 600, tmp_path)
-    for text in ("dog, mountain", "zebra 8k!", "größe ☂"):
-        decoded = tokenizer.decode(tokenizer(text).input_ids, skip_special_tokens=True)
-        assert decoded.replace(" ", "") == text.replace(" ", "")
+    for prompt in ("dog, mountain", "zebra 8k!", "größe ☂"):
+        decoded = tokenizer.decode(tokenizer(prompt).input_ids, skip_special_tokens=True)
+        assert decoded.replace(" ", "") == prompt.replace(" ", "")
     assert tokenizer("dog").input_ids != tokenizer("mountain").input_ids
 
 

@@ -21,7 +21,7 @@ from seesr.checkpoints.files import find_weights, read_state_dict
 from seesr.errors import SeesrError
 from seesr.models.dape import plain_ram
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, image_attention_parameters
-from seesr.training import autoencoder, dape, enlarger, loop, prior, tagger, turbo
+from seesr.training import autoencoder, dape, enlarger, loop, prior, tagger, text, turbo
 from seesr.training import seesr as stage2
 from seesr.training.config import load_config
 from seesr.training.data import Crops, DegradationMix, Pairs, PhotosConfig, load_photos
@@ -82,6 +82,7 @@ CONFIGS: dict[str, Any] = {
     "mini/enlarger": enlarger.EnlargerConfig,
     "mini/prior": prior.PriorConfig,
     "mini/tagger": tagger.TaggerConfig,
+    "mini/text": text.TextConfig,
     "mini/turbo": turbo.TurboConfig,
 }
 

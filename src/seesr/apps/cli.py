@@ -250,7 +250,7 @@ def train(
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     logging.getLogger("accelerate").setLevel(logging.WARNING)
 
-    stages = ("autoencoder", "dape", "enlarger", "prior", "seesr", "turbo", "tagger")
+    stages = ("autoencoder", "dape", "enlarger", "prior", "seesr", "tagger", "text", "turbo")
     if stage not in stages:
         raise SeesrError(f"no training stage {stage!r}; there are {', '.join(stages)}")
     import_module(f"seesr.training.{stage}").train(config, overrides or [])

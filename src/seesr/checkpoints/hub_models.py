@@ -20,7 +20,8 @@ KINDS = ["*.json", "*.txt", "*.model", "*.safetensors"]
 def fetch_model(name: str) -> Path:
     """The folder of the model `owner/name` in the hub's cache; what is missing there is fetched, once.
 
-    A file that did not come whole is fetched again by the next call. Without a network, or with HF_HUB_OFFLINE, what is cached is used.
+    A file that did not come whole is fetched again by the next call. Without a network, or with HF_HUB_OFFLINE, what is
+    cached is used.
 
     Raises:
         SeesrError: no such model, one that is no model folder, too little disk space, or no network.

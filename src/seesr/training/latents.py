@@ -120,6 +120,12 @@ class LatentCrops(Dataset[dict[str, Tensor]]):
         }
 
 
+def newest(pattern: str) -> Path:
+    """The file last written of those that match; the pattern itself if none does."""
+    files = sorted(Path(pattern).parent.glob(Path(pattern).name), key=lambda file: file.stat().st_mtime)
+    return files[-1] if files else Path(pattern)
+
+
 def tokenize(tokenizer: Any, texts: Sequence[str]) -> Tensor:
     """(n, 77) token numbers."""
     found = tokenizer(

@@ -19,13 +19,14 @@ from diffusers import DDPMScheduler
 from diffusers.models.attention_processor import AttnProcessor
 from torch import Tensor
 from torch.utils.data import default_collate
+from transformers import CLIPTokenizer
 
 from seesr.devices import choose_device, choose_dtype
 from seesr.errors import SeesrError
 from seesr.models.autoencoder import FACTOR, Autoencoder
 from seesr.models.enlarger import Enlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
-from seesr.models.text import text_tower, train_tokenizer
+from seesr.models.text import TextTower, text_tower, train_tokenizer
 from seesr.pipeline import SeeSRPipeline
 from seesr.profiles import ENLARGER_ONLY, Profile
 from seesr.training import loop, restorations
@@ -33,11 +34,9 @@ from seesr.training.config import load_config
 from seesr.training.dape import VALIDATION_SEED, load_tagger
 from seesr.training.data import OnDevice, load_photos, made
 from seesr.training.latents import LatentCrops, Latents, encode, tokenize
+from seesr.training.text import VOCABULARY, WIDTH
 
 logger = logging.getLogger(__name__)
-
-_TEXT_WIDTH = 256
-_VOCABULARY = 2048
 
 
 @dataclass(kw_only=True)
@@ -50,6 +49,7 @@ class PriorConfig(loop.LoopConfig):
     photos: list[str]  # folders or shards
     validation_photos: list[str]
     start: str | None = None  # folder of a model whose UNet, ControlNet and text tower go on learning
+    text: str | None = None  # folder that the stage text wrote: its tower is read and not trained
     samples: int = 2000  # restorations to learn from, made once
     validation_samples: int = 64
     validation_draws: int = 128  # squares and noise that the validation loss is the mean over
@@ -83,9 +83,7 @@ class PriorConfig(loop.LoopConfig):
 
 
 class PriorStage(loop.Stage):
-    """Trains `unet`, `controlnet` and `text_encoder`."""
-
-    averaged = ("unet", "controlnet", "text_encoder")
+    """Trains `unet`, `controlnet` and, unless it comes from the stage `text`, `text_encoder`."""
 
     def __init__(self, config: PriorConfig):
         self.config = config
@@ -98,10 +96,13 @@ class PriorStage(loop.Stage):
             "validation", config.validation_photos, config.validation_samples, VALIDATION_SEED
         )
         start = _start(config.start) if config.start else None
-        if start is None:
-            self.tokenizer: Any = train_tokenizer(self.tagger.config.tags, _VOCABULARY, self.folder / "tokenizer")
-        else:
+        self.text_encoder: Any = None
+        if config.text:
+            self.tokenizer, self.text_encoder = _text(Path(config.text))
+        elif start:
             self.tokenizer = start.tokenizer
+        else:
+            self.tokenizer = train_tokenizer(self.tagger.config.tags, VOCABULARY, self.folder / "tokenizer")
         self.tokens = tokenize(self.tokenizer, [*self.training.tags, ""])
         self.no_text = self.tokens[-1]
         self.scheduler = DDPMScheduler(
@@ -113,14 +114,17 @@ class PriorStage(loop.Stage):
         )
         if start is None:
             self.modules = new_networks(config, self.vae.config.latent_channels, self.tagger.config.image_embed_dim)
-            self.modules["text_encoder"] = text_tower(self.tokenizer, _TEXT_WIDTH)
+            if not config.text:
+                self.modules["text_encoder"] = text_tower(self.tokenizer, WIDTH)
         else:
-            self.modules = {name: getattr(start, name).requires_grad_(True) for name in self.averaged}
+            names = ("unet", "controlnet") if config.text else ("unet", "controlnet", "text_encoder")
+            self.modules = {name: getattr(start, name).requires_grad_(True) for name in names}
             for module in self.modules.values():
                 module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        self.averaged = tuple(self.modules)
         for name in ("unet", "controlnet"):  # with so few tokens the fused attention is the slower to train
             cast(Any, self.modules[name]).set_attn_processor(AttnProcessor())
-        self.frozen = {}
+        self.frozen = {"text_encoder": self.text_encoder} if config.text else {}
         samples = LatentCrops(self.training, self.tokens, config.size, config.seed)
         self.samples = OnDevice(samples) if config.on_device else samples
 
@@ -164,7 +168,7 @@ class PriorStage(loop.Stage):
         timesteps, noise, chances = self._draw(batch["seed"], clean.shape[1:])
         text = torch.where((chances[0] >= drop_text)[:, None], batch["text"], self.no_text.to(clean.device))
         kept = (chances[1] >= drop_conditions).float()[:, None, None]  # (B, 1, 1)
-        prompt_embeds = self.modules["text_encoder"](text)[0]  # (B, 77, d)
+        prompt_embeds = self.modules.get("text_encoder", self.text_encoder)(text)[0]  # (B, 77, d)
         seen = {"image_embeds": batch["image_embeds"] * kept * (chances[2] >= drop_embedding)[:, None, None]}
         scheduler: Any = self.scheduler
         noisy = scheduler.add_noise(clean, noise, timesteps)
@@ -228,6 +232,7 @@ class PriorStage(loop.Stage):
     def save(self, folder: Path) -> None:
         """A complete model folder."""
         networks: dict[str, Any] = {name: _unwrapped(module) for name, module in self.modules.items()}
+        networks.setdefault("text_encoder", self.text_encoder)
         pipeline = SeeSRPipeline(
             vae=self.vae,
             tagger=self.tagger,
@@ -268,7 +273,7 @@ def new_networks(config: PriorConfig, latent_channels: int, image_embed_dim: int
         "down_block_types": ("DownBlock2D", *["CrossAttnDownBlock2D"] * (levels - 1)),
         "norm_num_groups": 16,
         "attention_head_dim": tuple(config.heads),
-        "cross_attention_dim": _TEXT_WIDTH,
+        "cross_attention_dim": WIDTH,
         "use_linear_projection": True,
         "image_embed_dim": image_embed_dim,
     }
@@ -283,6 +288,16 @@ def _start(folder: str) -> Any:
     if pipeline.unet is None or pipeline.controlnet is None:
         raise SeesrError(f"start: {folder} has no diffusion part; give a folder that this stage wrote, or mini")
     return pipeline
+
+
+def _text(folder: Path) -> tuple[Any, Any]:
+    """Tokenizer and frozen tower."""
+    try:
+        tower = TextTower.from_pretrained(folder / "text_encoder")
+        tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
+    except OSError as error:
+        raise SeesrError(f"text: {folder} holds no text tower ({str(error).splitlines()[0]})") from None
+    return tokenizer, tower.eval().requires_grad_(False)
 
 
 def _unwrapped(module: Any) -> Any:

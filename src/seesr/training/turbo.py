@@ -34,7 +34,7 @@ from seesr.training.dape import VALIDATION_SEED
 from seesr.training.data import OnDevice, made
 from seesr.training.discriminator import Discriminator
 from seesr.training.enlarger import DiscriminatorConfig
-from seesr.training.latents import LatentCrops, Latents, tokenize
+from seesr.training.latents import LatentCrops, Latents, newest, tokenize
 from seesr.training.losses import LossWeights, PerceptualLoss, restoration_loss
 from seesr.training.prior import PAPER_PROFILE
 
@@ -132,12 +132,7 @@ class TurboStage(loop.Stage):
         set_timesteps(self.scheduler, config.inference_steps, config.timestep, torch.device("cpu"))
 
     def _crops(self, latents: str, folder: str, seed: int) -> TurboCrops:
-        pattern = Path(latents)
-        files = sorted(pattern.parent.glob(pattern.name), key=lambda file: file.stat().st_mtime)
-        found, pixels = (
-            Latents.load(files[-1] if files else pattern),
-            restorations.read(Path(folder), ("hr", "enlarged")),
-        )
+        found, pixels = Latents.load(newest(latents)), restorations.read(Path(folder), ("hr", "enlarged"))
         if len(found) != len(pixels["hr"]):
             raise SeesrError(f"{latents} holds {len(found)} samples, {folder} {len(pixels['hr'])}; make them anew")
         tokens = tokenize(self.pipeline.tokenizer, found.tags)
