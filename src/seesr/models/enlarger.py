@@ -115,9 +115,9 @@ class Enlarger(Network):
         Args:
             image: (B, 3, h, w) in [0, 1], of any size.
             tile: side of a tile in pixels of `image`. Memory is bounded by it, but for one row of tiles of the result.
-            overlap: pixels that neighbouring tiles share, by itself `OVERLAP` or a quarter of the tile; the blend is linear
-                across the middle half of them, so that no pixel is taken from nearer than `overlap / 4` to a border
-                that the photo does not have.
+            overlap: pixels that neighbouring tiles share, by itself `OVERLAP` or a quarter of the tile; the blend is
+                linear across the middle half of them, so that no pixel is taken from nearer than `overlap / 4` to a
+                border that the photo does not have.
             progress: called with the number of tiles done and of all.
 
         Yields:
