@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -16,7 +17,7 @@ from seesr.checkpoints.ncnn import read_convolutions
 from seesr.checkpoints.pypi import fetch_pypi_file
 from seesr.errors import SeesrError
 from seesr.evaluation.backbones import VGG16_CHANNELS
-from seesr.models.enlarger import Enlarger, interpolate_weights
+from seesr.models.enlarger import Enlarger, anchored, interpolate_weights
 from seesr.training import enlarger
 from seesr.training.data import DegradationMix, load_photos
 from seesr.training.discriminator import Discriminator, frozen_scores
@@ -133,6 +134,22 @@ def test_without_an_index_the_error_says_where_the_file_belongs(tmp_path: Path, 
 
 
 @pytest.mark.slow
+def test_anchored_keeps_colour_and_all_else() -> None:
+    """A picture that is too green on its left comes back with its detail and the photo's own colours; sizes are odd."""
+    photo = torch.rand(1, 3, 37, 90, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4
+    right = F.interpolate(photo, scale_factor=4, mode="nearest")
+    detail = 0.1 * (torch.arange(360) % 2 - 0.5)
+    wrong = right + detail
+    wrong[:, 1, :, :180] += 0.05
+    mended = anchored(wrong, photo, 8)
+    assert (mended - right - detail).abs()[..., :120].max() < 0.002
+    assert (mended - right - detail).abs()[..., 240:].max() < 0.002
+    model = Enlarger(num_blocks=0, channels=4, growth=2, anchor=16).eval()
+    with torch.no_grad():
+        assert (model.enlarge(photo).mean((2, 3)) - photo.mean((2, 3))).abs().max() < 0.02
+    assert Enlarger.from_config(model.config).anchor == 16
+
+
 def test_a_short_training_learns_its_photo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     try:
         PerceptualLoss()
