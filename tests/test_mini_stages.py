@@ -222,6 +222,10 @@ def test_text_learns_which_tags_belong_to_which_embedding(tmp_path: Path) -> Non
     assert first["rank"] > 0.2
     assert metrics["rank"] < 0.02
     assert metrics["spread"] > 2 * first["spread"]
+    again = text.own_tokenizer(["other", "words"], tmp_path / "out" / "tokenizer")  # a run that goes on keeps its own
+    assert (
+        again("sea, coast").input_ids == text.own_tokenizer([], tmp_path / "out" / "tokenizer")("sea, coast").input_ids
+    )
     found = TextTower.from_pretrained(tmp_path / "out" / "model" / "text_encoder")
     assert found(torch.zeros(1, 77, dtype=torch.long))[0].shape == (1, 77, text.WIDTH)
 

@@ -35,6 +35,10 @@ def main() -> None:
     for name in ("unet", "controlnet", "text_encoder"):
         (PACKAGE / name).mkdir(exist_ok=True)
         getattr(pipeline, name).save_int8(PACKAGE / name)
+        described = PACKAGE / name / "config.json"
+        values = json.loads(described.read_text())
+        values.pop("_name_or_path", None)  # where it lay when it was packed
+        described.write_text(json.dumps(values, indent=2, sort_keys=True) + "\n")
     for name in ("tokenizer", "scheduler"):
         shutil.copytree(model / name, PACKAGE / name, dirs_exist_ok=True)
     index = json.loads((model / "model_index.json").read_text())

@@ -26,7 +26,7 @@ from seesr.errors import SeesrError
 from seesr.models.autoencoder import FACTOR, Autoencoder
 from seesr.models.enlarger import Enlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
-from seesr.models.text import TextTower, text_tower, train_tokenizer
+from seesr.models.text import TextTower, text_tower
 from seesr.pipeline import SeeSRPipeline
 from seesr.profiles import ENLARGER_ONLY, Profile
 from seesr.training import loop, restorations
@@ -34,7 +34,7 @@ from seesr.training.config import load_config
 from seesr.training.dape import VALIDATION_SEED, load_tagger
 from seesr.training.data import OnDevice, load_photos, made
 from seesr.training.latents import LatentCrops, Latents, encode, tokenize
-from seesr.training.text import VOCABULARY, WIDTH
+from seesr.training.text import WIDTH, own_tokenizer
 
 logger = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class PriorStage(loop.Stage):
         elif start:
             self.tokenizer = start.tokenizer
         else:
-            self.tokenizer = train_tokenizer(self.tagger.config.tags, VOCABULARY, self.folder / "tokenizer")
+            self.tokenizer = own_tokenizer(self.tagger.config.tags, self.folder / "tokenizer")
         self.tokens = tokenize(self.tokenizer, [*self.training.tags, ""])
         self.no_text = self.tokens[-1]
         self.scheduler = DDPMScheduler(

@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset, default_collate
+from transformers import CLIPTokenizer
 
 from seesr.errors import SeesrError
 from seesr.models.text import text_tower, train_tokenizer
@@ -87,6 +88,16 @@ class Towers(nn.Module):
         return self.log_scale.exp().clamp(max=LARGEST_SCALE) * ours @ theirs.T, states
 
 
+def own_tokenizer(tags: Iterable[str], folder: Path) -> Any:
+    """The byte-pair encoding of a run: learned from `tags` at its start, and later read from `folder`.
+
+    Learned anew it could number some tokens otherwise, and the tower would read other words.
+    """
+    if (folder / "merges.txt").is_file():
+        return CLIPTokenizer.from_pretrained(folder)
+    return train_tokenizer(tags, VOCABULARY, folder)
+
+
 def contrastive_loss(logits: Tensor, same: Tensor) -> Tensor:
     """Cross entropy of (B, B) logits both ways; partners are all of the same number in `same`, (B,)."""
     partners = (same[:, None] == same[None]).float()
@@ -102,7 +113,7 @@ class TextStage(loop.Stage):
     def __init__(self, config: TextConfig):
         self.config = config
         tags = json.loads((Path(config.tagger) / "config.json").read_text())["tags"]
-        self.tokenizer = train_tokenizer(tags, VOCABULARY, Path(config.output) / "tokenizer")
+        self.tokenizer = own_tokenizer(tags, Path(config.output) / "tokenizer")
         found = Latents.load(newest(config.latents))
         self.samples = TaggedEmbeddings(found, self.tokenizer, config.seed)
         validation = Latents.load(newest(config.validation_latents))
