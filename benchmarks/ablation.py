@@ -81,13 +81,19 @@ def others(tags: list[list[str]]) -> list[list[str]]:
 
 
 def variants(
-    pipeline: Any, photo: Image.Image, clean_tags: list[str], other_tags: list[str], common: dict[str, Any]
+    pipeline: Any, sample: Sample, other_tags: list[str], common: dict[str, Any]
 ) -> dict[str, Callable[[], Image.Image]]:
-    """Name → the call that restores `photo`; `common` are settings of all of them."""
+    """Name → the call that restores the sample; `common` are settings of all of them."""
 
     def run(tagger: Any = nullcontext, **settings: Any) -> Image.Image:
         with tagger():
-            return pipeline(photo, **{"profile": "paper"} | common | settings).images[0]
+            return pipeline(sample.lr, **{"profile": "paper"} | common | settings).images[0]
+
+    def autoencoded() -> Image.Image:
+        pixels = to_tensor(sample.clean).to(pipeline.vae.device, pipeline.vae.dtype) * 2 - 1
+        with torch.inference_mode():
+            decoded = pipeline.vae.decode(pipeline.vae.encode(pixels).latent_dist.mode()).sample
+        return to_pil(decoded.float() / 2 + 0.5)
 
     return {
         "without diffusion": lambda: run(profile="fast", num_inference_steps=0),
@@ -96,12 +102,16 @@ def variants(
         "embedding only": lambda: run(tags=[]),
         "neither": lambda: run(tags=[], use_image_embeds=False),
         "tags of another photo": lambda: run(tags=other_tags),
-        "tags of the clean photo": lambda: run(tags=clean_tags),
+        "tags of the clean photo": lambda: run(tags=sample.clean_tags),
         "plain tagger, not DAPE": lambda: run(lambda: plain_ram(pipeline.tagger)),
         "from noise, not LRE": lambda: run(start_point="noise"),
         "no ControlNet": lambda: run(conditioning_scale=0.0),
         "guidance 3": lambda: run(guidance_scale=3.0),
         "fidelity 0": lambda: run(fidelity=0.0),
+        "1 step": lambda: run(num_inference_steps=1),
+        "4 steps": lambda: run(num_inference_steps=4),
+        "50 steps": lambda: run(num_inference_steps=50),
+        "the clean photo through the autoencoder": autoencoded,
     }
 
 
@@ -160,7 +170,7 @@ def main() -> None:
         writer = csv.writer(file)
         writer.writerow(["photo", "variant", *metrics])
         for number, sample in enumerate(samples):
-            calls = variants(pipeline, sample.lr, sample.clean_tags, other_tags[number], common)
+            calls = variants(pipeline, sample, other_tags[number], common)
             strip = [np.asarray(sample.lr.resize(sample.clean.size, Image.Resampling.BICUBIC))]
             for name, call in calls.items():
                 if options.only and name not in (*options.only, COMPLETE):
