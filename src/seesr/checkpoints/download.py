@@ -135,6 +135,14 @@ def parse_hub_address(place: str) -> HubAddress:
 
 
 def from_hub(address: HubAddress, weight: Weight, dead: dict[str, str], advance: Advance) -> Path:
+    """One file, through the hub's cache.
+
+    Args:
+        dead: hosts that cannot be reached, and why; "hub" is found out and added where it is not there.
+
+    Raises:
+        Unreachable: the hub does not answer. Unavailable: it has no such file, or another one.
+    """
     if "hub" not in dead:
         dead["hub"] = why_unreachable(constants.ENDPOINT)
     if dead["hub"]:

@@ -46,7 +46,7 @@ def _fetched(name: str) -> Path:
     except HfHubHTTPError as error:
         reason = f"{type(error).__name__.removesuffix('Error')}, HTTP {error.response.status_code}"
         raise SeesrError(f"{name}: cannot be fetched from the hub ({reason})") from error
-    except OSError as error:
+    except Exception as error:  # of the libraries below, when the connection breaks between two questions
         raise SeesrError(f"{name}: cannot be fetched from the hub ({str(error).partition(chr(10))[0]})") from error
     if not plan:
         raise SeesrError(f"{name}: not a model for seesr (it has no model_index.json)")

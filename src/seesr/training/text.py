@@ -24,12 +24,12 @@ from seesr.errors import SeesrError
 from seesr.models.text import text_tower, train_tokenizer
 from seesr.training import loop
 from seesr.training.config import load_config
+from seesr.training.dape import VALIDATION_SEED
 from seesr.training.latents import Latents, newest, tokenize
 
 WIDTH = 256
 VOCABULARY = 2048
 LARGEST_SCALE = 20.0  # of the logits; CLIP's is 100, with which prompts may stay almost alike
-VALIDATION_SEED = 1234
 
 
 @dataclass(kw_only=True)
