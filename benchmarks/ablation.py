@@ -1,13 +1,14 @@
 """What each idea of the paper does in a model: one row a variant, on degraded validation photos.
 
     python benchmarks/ablation.py [--model mini] [--photos 24] [--size 256] [--steps 20] [-o runs/ablation]
-        [--tagged tree grass water] [--settings guidance=3,fidelity=0] [--only "embedding only" "tags of another photo"]
+        [--tagged tree grass water] [--named] [--settings guidance=3,fidelity=0]
+        [--only "embedding only" "tags of another photo"]
 
 The middle of every photo is degraded (camera, mild and real-esrgan in turn; fixed seeds) and restored by each variant
-with the same noise. `--tagged` keeps photos that show one of the words (clean, to the plain tagger); the other photo
-whose tags are tried has none of this one's. Differences to the complete model ("tags + embedding") come with the
-standard error of the paired difference. Writes `ablation.csv`, `ablation.md` and `pictures.png` (one row a photo, one
-column a variant).
+with the same noise. `--tagged` keeps photos that show one of the words (clean, to the plain tagger), `--named` those of
+which DAPE can name something when they are degraded; the other photo whose tags are tried has none of this one's.
+Differences to the complete model ("tags + embedding") come with the standard error of the paired difference. Writes
+`ablation.csv`, `ablation.md` and `pictures.png` (one row a photo, one column a variant).
 """
 
 import argparse
@@ -50,18 +51,26 @@ class Sample(NamedTuple):
     clean_tags: list[str]  # what the plain tagger sees in `clean`
 
 
-def load_samples(pipeline: Any, shards: list[str], size: int, count: int, tagged: set[str]) -> list[Sample]:
-    """The first `count` photos that show one of `tagged`, or any; degraded to a quarter of `size`."""
+def load_samples(
+    pipeline: Any, shards: list[str], size: int, count: int, tagged: set[str], named: bool = False
+) -> list[Sample]:
+    """The first `count` photos that show one of `tagged`, or any; degraded to a quarter of `size`.
+
+    named: only photos of which the model's tagger can name something when they are degraded.
+    """
     samples: list[Sample] = []
     for number, photo in enumerate(load_photos(shards, size)):
         top, left = ((side - size) // 2 for side in photo.pixels.shape[:2])
         pixels = photo.pixels[top : top + size, left : left + size]
         shown = plain_tags(pipeline, Image.fromarray(pixels))
-        if len(samples) < count and (not tagged or tagged & set(shown)):
+        if len(samples) == count:
+            break
+        if not tagged or tagged & set(shown):
             hr = torch.tensor(pixels.transpose(2, 0, 1)[None]).float() / 255
             degrade = Degradation(preset(PRESETS[len(samples) % len(PRESETS)]))
             lr, target = degrade(hr, torch.tensor([number]))
-            samples.append(Sample(photo.name, to_pil(lr), to_pil(target), shown))
+            if not named or pipeline.see(to_pil(lr))[0]:
+                samples.append(Sample(photo.name, to_pil(lr), to_pil(target), shown))
     return samples
 
 
@@ -145,6 +154,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=256, help="side of the clean photo, a multiple of 32")
     parser.add_argument("--steps", type=int, default=20)
     parser.add_argument("--tagged", nargs="+", default=[], help="only photos with one of these tags")
+    parser.add_argument("--named", action="store_true", help="only photos that DAPE finds a tag for when degraded")
     parser.add_argument("--settings", default="", help="KEY=VALUE,... of all variants, as for `seesr evaluate`")
     parser.add_argument("--only", nargs="*", help="names of variants")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/ablation"))
@@ -161,7 +171,7 @@ def main() -> None:
         "NIQE": lambda restored, clean: niqe(restored),
     }
     common = {"num_inference_steps": options.steps} | parse_settings(options.settings)
-    samples = load_samples(pipeline, options.shards, options.size, options.photos, set(options.tagged))
+    samples = load_samples(pipeline, options.shards, options.size, options.photos, set(options.tagged), options.named)
     tags = [[tag.name for tag in pipeline.see(sample.lr)[0]] for sample in samples]
     other_tags = others([list(dict.fromkeys([*seen, *sample.clean_tags])) for seen, sample in zip(tags, samples)])
     rows: dict[str, list[dict[str, float]]] = {}
