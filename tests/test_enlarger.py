@@ -3,6 +3,7 @@
 import hashlib
 import json
 import zipfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from PIL import Image
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from seesr.checkpoints import pypi
@@ -19,8 +21,10 @@ from seesr.errors import SeesrError
 from seesr.evaluation.backbones import VGG16_CHANNELS
 from seesr.models.enlarger import Enlarger, anchored, interpolate_weights
 from seesr.training import enlarger
+from seesr.training.config import load_config
 from seesr.training.data import DegradationMix, load_photos
 from seesr.training.discriminator import Discriminator, frozen_scores
+from seesr.training.focus import defocus
 from seesr.training.losses import PerceptualLoss, discriminator_hinge, generator_hinge, normalise
 
 
@@ -171,3 +175,30 @@ def test_a_short_training_learns_its_photo(tmp_path: Path, monkeypatch: pytest.M
         (Enlarger.from_pretrained(tmp_path / name).enlarge(lr) - target).abs().mean() for name in ("start", "run/model")
     ]
     assert errors[1] < 0.5 * errors[0]
+
+    taught = sorted((tmp_path / "run" / "checkpoints").iterdir())[-1]
+    further = settings["discriminator"] | {"start": str(taught)}
+    load = partial(load_config, enlarger.EnlargerConfig, tmp_path / "enlarger.yaml")
+    discriminator = enlarger.EnlargerStage(load([f"discriminator={json.dumps(further)}"])).modules["discriminator"]
+    wanted = load_file(taught / "model_1.safetensors")
+    assert all(torch.equal(value, wanted[name]) for name, value in discriminator.state_dict().items())
+    with pytest.raises(SeesrError, match=r"discriminator\.start: .*start/model_1\.safetensors"):
+        enlarger.EnlargerStage(load([f"discriminator.start={tmp_path / 'start'}"]))
+
+
+def test_defocus_is_a_share_of_the_samples_and_spares_one_side_of_a_line() -> None:
+    noise = torch.rand(24, 3, 64, 64, generator=torch.Generator().manual_seed(3))
+    seeds = torch.arange(24)
+    assert torch.equal(defocus(noise, seeds, 0.0), noise)
+    soft = defocus(noise, seeds, 1.0)
+    assert soft.min() >= 0
+    assert soft.max() <= 1
+    with torch.autocast("cpu", torch.bfloat16):  # the networks' format is not the pixels'
+        torch.testing.assert_close(soft[7:9], defocus(noise[7:9], seeds[7:9], 1.0))  # of the seed, not of the batch
+    kept = (soft == noise).flatten(1).float().mean(1)
+    everywhere = kept < 0.01
+    assert 4 < everywhere.sum() < 20  # half of them
+    assert kept[~everywhere].mean() > 0.15
+    assert soft[everywhere].std() < 0.2 * noise.std()
+    some = (defocus(noise, seeds, 0.3) != noise).flatten(1).any(1).sum()
+    assert 2 < some < 14

@@ -12,6 +12,8 @@ from statistics import fmean
 
 import torch
 import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file
 from torch import Tensor
 
 from seesr.errors import SeesrError
@@ -23,6 +25,7 @@ from seesr.training import loop
 from seesr.training.config import load_config
 from seesr.training.data import Crops, DegradationMix, OnDevice, PhotosConfig, load_photos, made
 from seesr.training.discriminator import Discriminator
+from seesr.training.focus import defocus
 from seesr.training.losses import LossWeights, PerceptualLoss, restoration_loss
 
 VALIDATION_CROP = 512
@@ -33,6 +36,7 @@ VALIDATION_SEED = 1234
 class DiscriminatorConfig:
     """The U-Net's width and the square it sees, and the learning rate of all discriminators."""
 
+    start: str | None = None  # folder of a whole checkpoint of this stage, whose discriminators go on learning
     width: int = 32
     crop: int = 128
     learning_rate: float = 2e-4
@@ -47,6 +51,7 @@ class EnlargerConfig(PhotosConfig, loop.LoopConfig):
     validation_samples: int = 12  # while training; all of them at the end
     crop: int = 160  # HR pixels, a multiple of 4
     degradation: dict[str, float] = field(default_factory=lambda: {"real-esrgan": 1.0})  # preset: weight
+    defocus: float = 0.0  # share of the crops that are out of focus, see `seesr.training.focus`
     loss: LossWeights = field(default_factory=LossWeights)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -58,6 +63,8 @@ class EnlargerConfig(PhotosConfig, loop.LoopConfig):
             raise SeesrError(
                 f"discriminator.crop is {self.discriminator.crop}; give a multiple of 4, at most crop ({self.crop})"
             )
+        if not 0 <= self.defocus <= 1:
+            raise SeesrError(f"defocus is {self.defocus}; give a share from 0 to 1")
 
 
 class EnlargerStage(loop.Stage):
@@ -81,7 +88,7 @@ class EnlargerStage(loop.Stage):
         self.generator = generator
         self.modules = {
             "generator": generator,
-            "discriminator": Discriminator(config.discriminator.width, config.discriminator.crop),
+            "discriminator": _discriminator(config.discriminator),
         }
         self.perception = PerceptualLoss()
         self.frozen = {"perception": self.perception}
@@ -98,7 +105,8 @@ class EnlargerStage(loop.Stage):
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights, discriminator = self.config.loss, self.modules["discriminator"]
         batch = made(self.samples, batch)
-        lr, target = self.degrade(batch["hr"].float() / 255, batch["seed"])  # (B, 3, h, w), (B, 3, 4h, 4w)
+        hr = defocus(batch["hr"].float() / 255, batch["seed"], self.config.defocus)
+        lr, target = self.degrade(hr, batch["seed"])  # (B, 3, h, w), (B, 3, 4h, 4w)
         restored = self.modules["generator"](lr)
         return restoration_loss(restored, target, weights, step, self.perception, discriminator)
 
@@ -130,6 +138,17 @@ class EnlargerStage(loop.Stage):
         half = Enlarger.from_config(self.generator.config).half()
         half.load_state_dict(self.generator.state_dict())
         half.save_pretrained(folder)
+
+
+def _discriminator(config: DiscriminatorConfig) -> Discriminator:
+    discriminator = Discriminator(config.width, config.crop)
+    if config.start:
+        file = Path(config.start) / "model_1.safetensors"  # accelerate's name for the second of the modules
+        try:
+            discriminator.load_state_dict(load_file(file))
+        except (OSError, RuntimeError, SafetensorError) as error:
+            raise SeesrError(f"discriminator.start: {file}: {str(error).splitlines()[0]}") from None
+    return discriminator
 
 
 def train(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, float]:
