@@ -8,7 +8,7 @@ The middle of every photo is degraded (camera, mild and real-esrgan in turn; fix
 with the same noise. `--tagged` keeps photos that show one of the words (clean, to the plain tagger), `--named` those of
 which DAPE can name something when they are degraded; the other photo whose tags are tried has none of this one's.
 Differences to the complete model ("tags + embedding") come with the standard error of the paired difference. Writes
-`ablation.csv`, `ablation.md` and `pictures.png` (one row a photo, one column a variant).
+`ablation.csv`, `ablation.md` and `pictures.png`: a row a photo, with its tags and the other's; a column a variant.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from seesr import SeeSRPipeline
@@ -130,6 +130,12 @@ def measure(restored: Image.Image, clean: Image.Image, metrics: dict[str, Callab
         return {name: float(metric(a, b)) for name, metric in metrics.items()}
 
 
+def captioned(picture: Image.Image, text: str) -> np.ndarray:
+    picture = picture.copy()
+    ImageDraw.Draw(picture).text((5, 3), text, "white", ImageFont.load_default(14), stroke_width=2, stroke_fill="black")
+    return np.asarray(picture)
+
+
 def table(rows: dict[str, list[dict[str, float]]], names: list[str]) -> str:
     lines = [f"| | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
     for variant in rows:
@@ -181,7 +187,8 @@ def main() -> None:
         writer.writerow(["photo", "variant", *metrics])
         for number, sample in enumerate(samples):
             calls = variants(pipeline, sample, other_tags[number], common)
-            strip = [np.asarray(sample.lr.resize(sample.clean.size, Image.Resampling.BICUBIC))]
+            bicubic = sample.lr.resize(sample.clean.size, Image.Resampling.BICUBIC)
+            strip = [captioned(bicubic, f"{', '.join(tags[number])}\nnot {', '.join(other_tags[number])}")]
             for name, call in calls.items():
                 if options.only and name not in (*options.only, COMPLETE):
                     continue
@@ -189,10 +196,10 @@ def main() -> None:
                 values = measure(restored, sample.clean, metrics)
                 rows.setdefault(name, []).append(values)
                 writer.writerow([sample.name, name, *(f"{value:.5f}" for value in values.values())])
-                strip.append(np.asarray(restored))
+                strip.append(captioned(restored, "" if number else name))
             file.flush()
             if number < PICTURES:
-                sheet.append(np.hstack([*strip, np.asarray(sample.clean)]))
+                sheet.append(np.hstack([*strip, captioned(sample.clean, "" if number else "original")]))
             seen = f"{', '.join(tags[number])}; not {', '.join(other_tags[number])}"
             print(f"{number + 1} of {len(samples)}: {seen}", flush=True)
     Image.fromarray(np.vstack(sheet)).save(options.output / "pictures.png")

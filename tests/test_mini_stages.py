@@ -245,7 +245,9 @@ def test_restorations_of_other_settings_are_refused(tmp_path: Path, photos: Path
     found = load_photos([str(photos)], 32)
     enlarger = Enlarger.from_pretrained(parts / "enlarger")
     settings = restorations.RestorationSettings(32, 0, {"mild": 1.0}, len(found), "x")
-    assert restorations.fill(tmp_path / "r", found, settings, enlarger, range(1)) == 1
+    weights = enlarger.conv_first.weight.clone()
+    assert restorations.fill(tmp_path / "r", found, settings, enlarger, range(1), dtype=torch.bfloat16) == 1
+    assert torch.equal(enlarger.conv_first.weight, weights)  # which is saved with the model
     other = restorations.RestorationSettings(32, 1, {"mild": 1.0}, len(found), "x")
     with pytest.raises(SeesrError, match="other settings"):
         restorations.fill(tmp_path / "r", found, other, enlarger, range(1))

@@ -142,7 +142,7 @@ class PriorStage(loop.Stage):
                 config.crop, seed, config.degradation, len(found), hashes[0], config.scale_jitter
             )
             restorations.fill(folder, found, settings, self.enlarger.to(device), shards, dtype=dtype)
-            self.enlarger.to("cpu", torch.float32)
+            self.enlarger.to("cpu")
         count = len(list(folder.glob("shard-*.safetensors")))
         file = self.folder / f"latents-{name}-{count}-{hashes[1][:8]}-{hashes[2][:8]}.safetensors"
         if not file.is_file():
@@ -159,11 +159,12 @@ class PriorStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         config, batch = self.config, made(self.samples, batch)
-        return {"loss": self._loss(batch, config.drop_text, config.drop_conditions, config.drop_embedding)}
+        return {"loss": self.losses(batch, config.drop_text, config.drop_conditions, config.drop_embedding).mean()}
 
-    def _loss(
+    def losses(
         self, batch: dict[str, Tensor], drop_text: float, drop_conditions: float, drop_embedding: float = 0.0
     ) -> Tensor:
+        """Of each sample, (B,); the shares are of samples that go without."""
         clean, enlarged = batch["clean"], batch["enlarged"]  # (B, c, h, w)
         timesteps, noise, chances = self._draw(batch["seed"], clean.shape[1:])
         text = torch.where((chances[0] >= drop_text)[:, None], batch["text"], self.no_text.to(clean.device))
@@ -193,7 +194,7 @@ class PriorStage(loop.Stage):
         alpha_bar = scheduler.alphas_cumprod.to(clean.device)[timesteps]
         snr = alpha_bar / (1 - alpha_bar)
         weight = snr.clamp(max=self.config.snr_gamma) / (snr + 1)
-        return (weight * (predicted.float() - wanted).square().mean((1, 2, 3))).mean()
+        return weight * (predicted.float() - wanted).square().mean((1, 2, 3))
 
     def _draw(self, seeds: Tensor, shape: Iterable[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Time step (B,), noise (B, c, h, w) and three numbers in [0, 1), (3, B), of each sample by its seed."""
@@ -226,8 +227,7 @@ class PriorStage(loop.Stage):
             {name: value.to(device) for name, value in default_collate([crops[i] for i in numbers.tolist()]).items()}
             for numbers in torch.arange(self.config.validation_draws).split(32)
         ]
-        losses = [(float(self._loss(batch, drop_text, drop_conditions)), len(batch["seed"])) for batch in batches]
-        return sum(loss * count for loss, count in losses) / self.config.validation_draws
+        return float(torch.cat([self.losses(batch, drop_text, drop_conditions) for batch in batches]).mean())
 
     def save(self, folder: Path) -> None:
         """A complete model folder."""

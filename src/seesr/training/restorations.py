@@ -9,6 +9,7 @@ import json
 import logging
 import time
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -60,7 +61,8 @@ def fill(
     _claim(folder, settings)
     crops = Crops(photos, settings.crop, settings.seed, turn=False, jitter=settings.scale_jitter)
     degrade = DegradationMix(settings.degradation)
-    enlarger = enlarger.to(dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    enlarger = deepcopy(enlarger)  # the caller's keeps its precision
+    enlarger.to(dtype=dtype, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     deadline = time.monotonic() + 60 * (minutes or float("inf"))
     written = 0
     for number in shards:
