@@ -1,11 +1,13 @@
 """What a training run needs of its process: an accelerator, a memory layout, and a way to stop."""
 
+import atexit
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import torch
+import torch.distributed
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
@@ -33,7 +35,15 @@ def make_accelerator(precision: str, accumulate: int) -> Accelerator:
     accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_steps=accumulate)
     if precision == "fp16" and accelerator.scaler is None:
         raise SeesrError("precision: fp16 cannot be used without a GPU; use bf16 or fp32")
+    if accelerator.num_processes > 1:
+        atexit.register(_leave_group)
     return accelerator
+
+
+def _leave_group() -> None:
+    """Stop the group's threads before the interpreter goes: one that still runs then aborts a finished process."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 @contextmanager
