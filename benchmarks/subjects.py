@@ -85,7 +85,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="mini")
     parser.add_argument("--profile")
-    parser.add_argument("--enlarger", type=Path, help="folder of an Enlarger to try instead of a model")
     parser.add_argument("--shards", nargs="+", default=["../shared/photos/val-0000.tar"])
     parser.add_argument("--x4plus", type=Path, default=Path("runs/x4plus"), help="where it is, or is put")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/subjects"))
@@ -93,17 +92,12 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     device = choose_device("cpu")
     dtype = choose_dtype("auto", device)
-
-    def alone(folder: Path) -> Any:
-        enlarger = Enlarger.from_pretrained(folder, torch_dtype=dtype).to(memory_format=torch.channels_last)
-        return LightRestorer({"default_profile": "fast"}, enlarger=enlarger.eval())
-
     if not (options.x4plus / "config.json").is_file():
         convert_realesrgan(options.x4plus)
-    baseline: Any = alone(options.x4plus)
-    model: Any = (
-        alone(options.enlarger) if options.enlarger else load_restorer(options.model, dtype, device, options.profile)
-    )
+    x4plus_network = Enlarger.from_pretrained(options.x4plus, torch_dtype=dtype).eval()
+    x4plus_network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    baseline: Any = LightRestorer({"default_profile": "fast"}, enlarger=x4plus_network)
+    model: Any = load_restorer(options.model, dtype, device, options.profile)
     metrics: dict[str, Any] = {"LPIPS": Lpips(), "DISTS": Dists()}
     niqe = Niqe()
 

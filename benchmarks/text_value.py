@@ -5,7 +5,7 @@
 RUN is the output folder of `seesr train prior`; its model is asked for the noise in training and in validation samples,
 with ControlNet and embedding (`conditions`) and without (`alone`), at fixed draws, where there are tags. Differences
 to the loss with the right tags are paired and in per cent of it, with their standard error. What helps on photos that
-were learned from and not on others has been learned by heart: more photos would tell.
+were learned from and not on others has been learned by heart.
 """
 
 import argparse
