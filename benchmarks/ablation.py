@@ -124,6 +124,12 @@ def variants(
     }
 
 
+def all_metrics() -> dict[str, Callable[[Tensor, Tensor], Tensor]]:
+    """Name → metric of a restored and a clean picture; NIQE looks at the first alone."""
+    niqe = Niqe()
+    return {"PSNR-Y": psnr, "LPIPS": Lpips(), "DISTS": Dists(), "NIQE": lambda restored, clean: niqe(restored)}
+
+
 def measure(restored: Image.Image, clean: Image.Image, metrics: dict[str, Callable[[Tensor, Tensor], Tensor]]) -> dict:
     a, b = to_tensor(restored), to_tensor(clean)
     with torch.inference_mode():
@@ -169,13 +175,7 @@ def main() -> None:
 
     pipeline: Any = SeeSRPipeline.from_pretrained(options.model, dtype=choose_dtype("auto", choose_device("cpu")))
     pipeline.set_progress_bar_config(disable=True)
-    lpips, dists, niqe = Lpips(), Dists(), Niqe()
-    metrics: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
-        "PSNR-Y": psnr,
-        "LPIPS": lpips,
-        "DISTS": dists,
-        "NIQE": lambda restored, clean: niqe(restored),
-    }
+    metrics = all_metrics()
     common = {"num_inference_steps": options.steps} | parse_settings(options.settings)
     samples = load_samples(pipeline, options.shards, options.size, options.photos, set(options.tagged), options.named)
     tags = [[tag.name for tag in pipeline.see(sample.lr)[0]] for sample in samples]

@@ -4,8 +4,8 @@
 
 RUN is the output folder of `seesr train prior`; its model is asked for the noise in training and in validation samples,
 with ControlNet and embedding (`conditions`) and without (`alone`), at fixed draws, where there are tags. Differences
-to the loss with the right tags are paired and in per cent of it, with their standard error. What helps on photos that
-were learned from and not on others has been learned by heart.
+to the loss with the right tags are paired and in per cent of it, with their standard error over samples. What
+helps on photos that were learned from and not on others has been learned by heart.
 """
 
 import argparse
@@ -25,8 +25,10 @@ from seesr.training.prior import PriorConfig, PriorStage
 SEED = 77
 
 
-def differences(stage: Any, latents: Latents, draws: int, size: int, drop_conditions: float) -> dict[str, Tensor]:
-    """Loss of each draw with the right, no and wrong tags, (draws,) each."""
+def differences(
+    stage: Any, latents: Latents, draws: int, size: int, drop_conditions: float
+) -> tuple[dict[str, Tensor], list[int]]:
+    """Loss of each draw with the right, no and wrong tags, (draws,) each; and which sample each is of."""
     tokens = tokenize(stage.tokenizer, latents.tags)
     tagged = [number for number, text in enumerate(latents.tags) if text]
     others = []
@@ -35,6 +37,7 @@ def differences(stage: Any, latents: Latents, draws: int, size: int, drop_condit
         following = [other for other in tagged if other > number] + tagged
         others.append(next((o for o in following if not own & set(latents.tags[o].split(", "))), number))
     found: dict[str, Tensor] = {}
+    drawn: list[int] = []
     for name, text, drop_text in (("right", tokens, 0.0), ("no", tokens, 1.0), ("wrong", tokens[others], 0.0)):
         crops = LatentCrops(latents, text, size, SEED)
         numbers = [index for index in range(8 * draws) if latents.tags[crops.place(index)[0]]][:draws]
@@ -43,7 +46,22 @@ def differences(stage: Any, latents: Latents, draws: int, size: int, drop_condit
             for part in (numbers[start : start + 32] for start in range(0, draws, 32))
         ]
         found[name] = torch.cat(losses)
-    return found
+        drawn = [crops.place(index)[0] for index in numbers]
+    return found, drawn
+
+
+def gap(losses: dict[str, Tensor], other: str, drawn: list[int]) -> tuple[float, float]:
+    """Mean of the paired difference in per cent of the loss with the right tags, and its standard error over samples,
+    each of which may have been drawn several times."""
+    right = float(losses["right"].mean())
+    differences_of: dict[int, list[float]] = {}
+    for number, value in zip(drawn, (losses[other] - losses["right"]).tolist()):
+        differences_of.setdefault(number, []).append(value)
+    total = sum(map(sum, differences_of.values()))
+    mean = total / len(drawn)
+    residuals = [sum(values) - mean * len(values) for values in differences_of.values()]
+    error = math.sqrt(sum(residual**2 for residual in residuals)) / len(drawn)
+    return 100 * mean / right, 100 * error / right
 
 
 @torch.no_grad()
@@ -53,24 +71,24 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/mini/prior.yaml"))
     parser.add_argument("--draws", type=int, default=2048)
     options = parser.parse_args()
-    made = json.loads((options.run / "restorations-train" / "settings.json").read_text())
-    settings = {"output": options.run, "start": options.run / "model", "text": options.run / "model"}
-    settings |= {"crop": made["crop"], "size": made["crop"] // 8, "scale_jitter": made["scale_jitter"]}
-    settings |= {"samples": count(options.run, "train"), "validation_samples": count(options.run, "validation")}
-    settings["degradation"] = json.dumps(made["degradation"])
+    settings = settings_of(options.run) | {"output": options.run}
+    settings |= {"start": options.run / "model", "text": options.run / "model"}
     config = load_config(PriorConfig, options.config, [f"{key}={value}" for key, value in settings.items()])
     stage: Any = PriorStage(config)
     print("| photos | beside | loss, right tags | no tags | wrong tags |\n|---|---|---|---|---|")
     for name, latents in (("training", stage.training), ("validation", stage.validation)):
         for beside, drop_conditions in (("conditions", 0.0), ("alone", 1.0)):
-            losses = differences(stage, latents, options.draws, config.size, drop_conditions)
-            right = losses["right"]
-            cells = []
-            for other in ("no", "wrong"):
-                gap = losses[other] - right
-                error = gap.std() / math.sqrt(len(gap))
-                cells.append(f"{100 * gap.mean() / right.mean():+.3f} ± {100 * error / right.mean():.3f} %")
-            print(f"| {name} | {beside} | {right.mean():.4f} | {' | '.join(cells)} |", flush=True)
+            losses, drawn = differences(stage, latents, options.draws, config.size, drop_conditions)
+            cells = ["{:+.3f} ± {:.3f} %".format(*gap(losses, other, drawn)) for other in ("no", "wrong")]
+            print(f"| {name} | {beside} | {losses['right'].mean():.4f} | {' | '.join(cells)} |", flush=True)
+
+
+def settings_of(run: Path) -> dict[str, Any]:
+    """Of the config, those that the samples of RUN were made with."""
+    made = json.loads((run / "restorations-train" / "settings.json").read_text())
+    settings = {name: made[name] for name in ("crop", "seed", "scale_jitter")} | {"size": made["crop"] // 8}
+    settings |= {"samples": count(run, "train"), "validation_samples": count(run, "validation")}
+    return settings | {"degradation": json.dumps(made["degradation"])}
 
 
 def count(run: Path, name: str) -> int:

@@ -20,7 +20,7 @@ from seesr.models.text import TextTower, train_tokenizer
 from seesr.training import autoencoder, prior, restorations, text, turbo
 from seesr.training.dape import load_tagger
 from seesr.training.data import OnDevice, load_photos
-from seesr.training.latents import LatentCrops, Latents, encode
+from seesr.training.latents import LatentCrops, Latents, encode, parts_of_tags
 
 MINI = Path(str(files("seesr"))) / "assets" / "mini"
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -239,6 +239,18 @@ def test_latents_on_the_device_give_the_same_samples() -> None:
         there = OnDevice(samples).make(torch.tensor([5, 2]))
         assert usual.keys() == there.keys()
         assert all(torch.equal(there[name], value) for name, value in usual.items())
+
+
+def test_single_tags_are_left_out_of_the_texts() -> None:
+    assert parts_of_tags(["dog, grass", ""], 0.0, seed=1) == ["dog, grass", ""]
+    texts = parts_of_tags(["dog, grass", ""], 0.5, seed=1, count=40)
+    assert set(texts[:40]) == {"", "dog", "grass", "dog, grass"}
+    assert set(texts[40:]) == {""}
+    latents = Latents(torch.rand(2, 4, 8, 8), torch.rand(2, 4, 8, 8), torch.rand(2, 5, 6), ["dog, grass", ""])
+    crops = LatentCrops(latents, torch.arange(80).view(2, 40, 1), 4, seed=1)
+    samples = [(crops.place(index)[0], int(crops[index]["text"])) for index in range(100)]
+    assert all(text // 40 == number for number, text in samples)
+    assert len(set(samples)) > 40
 
 
 def test_restorations_of_other_settings_are_refused(tmp_path: Path, photos: Path, parts: Path) -> None:

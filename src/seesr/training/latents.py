@@ -89,6 +89,8 @@ class LatentCrops(Dataset[dict[str, Tensor]]):
 
     Sample number -> `clean`, `enlarged` (c, size, size), `image_embeds` (tokens, d), `text` (77,) token numbers of the
     tags, all of one sample, and its `seed`.
+
+    tokens: (n, 77), or (n, k, 77) where each sample has k texts, one of which is drawn.
     """
 
     def __init__(self, latents: Latents, tokens: Tensor, size: int, seed: int):
@@ -115,9 +117,14 @@ class LatentCrops(Dataset[dict[str, Tensor]]):
             "clean": self.latents.clean[window].float(),
             "enlarged": self.latents.enlarged[window].float(),
             "image_embeds": self.latents.image_embeds[number].float(),
-            "text": self.tokens[number],
+            "text": self._text(number, index),
             "seed": torch.tensor(int(np.random.default_rng((self.seed, 6, index)).integers(2**62))),
         }
+
+    def _text(self, number: int, index: int) -> Tensor:
+        if self.tokens.ndim == 2:
+            return self.tokens[number]
+        return self.tokens[number, int(np.random.default_rng((self.seed, 8, index)).integers(self.tokens.shape[1]))]
 
 
 def newest(pattern: str) -> Path:
@@ -132,3 +139,18 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> Tensor:
         list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )
     return found.input_ids
+
+
+def parts_of_tags(tags: Sequence[str], drop: float, seed: int, count: int = 16) -> list[str]:
+    """`count` texts for each of `tags`, one text's after the other: its tags but those left out, each with `drop`;
+    where none is left out, one text each.
+
+    What is left never names the photo itself, as the full list does where it occurs but once.
+    """
+    rng = np.random.default_rng((seed, 7))
+    found = []
+    for text in tags:
+        words = text.split(", ")
+        for kept in rng.random((count if drop else 1, len(words))) >= drop:
+            found.append(", ".join(word for word, keep in zip(words, kept) if keep))
+    return found

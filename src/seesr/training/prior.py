@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
@@ -33,7 +33,7 @@ from seesr.training import loop, restorations
 from seesr.training.config import load_config
 from seesr.training.dape import VALIDATION_SEED, load_tagger
 from seesr.training.data import OnDevice, load_photos, made
-from seesr.training.latents import LatentCrops, Latents, encode, tokenize
+from seesr.training.latents import LatentCrops, Latents, encode, parts_of_tags, tokenize
 from seesr.training.text import WIDTH, own_tokenizer
 
 logger = logging.getLogger(__name__)
@@ -48,6 +48,7 @@ class PriorConfig(loop.LoopConfig):
     tagger: str
     photos: list[str]  # folders or shards
     validation_photos: list[str]
+    small_photos: Literal["error", "skip"] = "error"  # those smaller than the crop
     start: str | None = None  # folder of a model whose UNet, ControlNet and text tower go on learning
     text: str | None = None  # folder that the stage text wrote: its tower is read and not trained
     samples: int = 2000  # restorations to learn from, made once
@@ -60,6 +61,7 @@ class PriorConfig(loop.LoopConfig):
     channels: list[int] = field(default_factory=lambda: [64, 96, 160])  # of the UNet's levels
     heads: list[int] = field(default_factory=lambda: [4, 4, 5])
     drop_text: float = 0.5  # share of samples with the empty text
+    drop_tags: float = 0.0  # share of the single tags left out of the others, so that no list stands for one photo
     drop_conditions: float = 0.15  # share of samples with neither ControlNet nor representation embedding
     drop_embedding: float = 0.0  # share of the others without the representation embedding
     snr_gamma: float = 5.0
@@ -77,7 +79,7 @@ class PriorConfig(loop.LoopConfig):
             raise SeesrError("on_device cuts the latents in the training step: set workers to 0")
         if self.validation_draws <= 0:
             raise SeesrError(f"validation_draws is {self.validation_draws}; give a number above 0")
-        for key in ("drop_text", "drop_conditions", "drop_embedding"):
+        for key in ("drop_text", "drop_tags", "drop_conditions", "drop_embedding"):
             if not 0 <= getattr(self, key) <= 1:
                 raise SeesrError(f"{key} is {getattr(self, key)}; give a share from 0 to 1")
 
@@ -103,8 +105,7 @@ class PriorStage(loop.Stage):
             self.tokenizer = start.tokenizer
         else:
             self.tokenizer = own_tokenizer(self.tagger.config.tags, self.folder / "tokenizer")
-        self.tokens = tokenize(self.tokenizer, [*self.training.tags, ""])
-        self.no_text = self.tokens[-1]
+        self.no_text = tokenize(self.tokenizer, [""])[0]
         self.scheduler = DDPMScheduler(
             beta_schedule="scaled_linear",
             beta_start=0.00085,
@@ -125,7 +126,9 @@ class PriorStage(loop.Stage):
         for name in ("unet", "controlnet"):  # with so few tokens the fused attention is the slower to train
             cast(Any, self.modules[name]).set_attn_processor(AttnProcessor())
         self.frozen = {"text_encoder": self.text_encoder} if config.text else {}
-        samples = LatentCrops(self.training, self.tokens, config.size, config.seed)
+        texts = parts_of_tags(self.training.tags, config.drop_tags, config.seed)
+        tokens = tokenize(self.tokenizer, texts).unflatten(0, (len(self.training), -1))
+        samples = LatentCrops(self.training, tokens, config.size, config.seed)
         self.samples = OnDevice(samples) if config.on_device else samples
 
     def _latents(self, name: str, photos: list[str], samples: int, seed: int) -> Latents:
@@ -137,7 +140,7 @@ class PriorStage(loop.Stage):
         folder = self.folder / f"restorations-{name}"
         shards = range(restorations.count(samples))
         if len(list(folder.glob("shard-*.safetensors"))) < len(shards):
-            found = load_photos(photos, config.crop)
+            found = load_photos(photos, config.crop, small=config.small_photos)
             settings = restorations.RestorationSettings(
                 config.crop, seed, config.degradation, len(found), hashes[0], config.scale_jitter
             )

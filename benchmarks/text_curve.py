@@ -1,0 +1,155 @@
+"""What the text is worth against the number of photos it was learned from: the cross-attention to the text learns anew.
+
+    python benchmarks/text_curve.py runs/prior --held runs/held --photos 69 138 276 552 1104 [--steps 1000]
+
+RUN is the output folder of `seesr train prior`. The attentions to the text of the shipped model are drawn anew and
+learn, on RUN's restorations of the first so many photos in a fixed random order, for the same number of steps; all
+else stays as it is. The text tower is as shipped. Then the loss is asked at fixed draws on the photos learned from, on
+RUN's validation photos and on those of `--held` (restorations of yet other photos), as `text_value.py` does: what no
+tags and another photo's cost against the right ones, in per cent, paired, the standard error over samples.
+Writes rows to `curve.csv`.
+"""
+
+import argparse
+import csv
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from text_value import differences, gap, settings_of
+from torch import nn
+
+from seesr.training import loop, restorations
+from seesr.training.config import load_config
+from seesr.training.data import load_photos
+from seesr.training.latents import LatentCrops, Latents, encode, parts_of_tags, tokenize
+from seesr.training.prior import PriorConfig, PriorStage
+
+COLUMNS = ("photos", "samples", "set", "beside", "right", "none", "none_error", "wrong", "wrong_error")
+
+
+class TextAnew(PriorStage):
+    """Only the attentions to the text learn, from nothing, on the first `photos` of them in a fixed order."""
+
+    def __init__(self, config: PriorConfig, photos: int):
+        super().__init__(config)
+        names = of_photos(config.photos, config.crop, self.folder / "restorations-train", config.samples)
+        chosen = np.random.default_rng(0).permutation(sorted(set(names)))[:photos]
+        self.training = subset(self.training, np.isin(names, chosen))
+        texts = parts_of_tags(self.training.tags, config.drop_tags, config.seed)
+        tokens = tokenize(self.tokenizer, texts).unflatten(0, (len(self.training), -1))
+        self.samples = LatentCrops(self.training, tokens, config.size, config.seed)
+        self.learning: list[nn.Parameter] = []
+        for module in self.modules.values():
+            module.requires_grad_(False)
+            for name, attention in module.named_modules():
+                if name.endswith("attn2") and "image_attentions" not in name:
+                    self._draw_anew(attention)
+
+    def _draw_anew(self, attention: Any) -> None:
+        for name, layer in attention.named_modules():
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+                if name.startswith("to_out"):  # so that nothing is said at first
+                    nn.init.zeros_(layer.weight)
+                    nn.init.zeros_(layer.bias)
+        self.learning += attention.requires_grad_(True).parameters()
+
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
+        return [{"params": self.learning, "lr": learning_rate}]
+
+
+def of_photos(sources: list[str], crop: int, folder: Path, samples: int) -> np.ndarray:
+    """Which photo each restoration of a folder is of; several crops are of one photo."""
+    photos = load_photos(sources, crop, small="skip")
+    names = np.array([str(photo.info.get("file", Path(photo.name).name)) for photo in photos])
+    return names[restorations.read(folder, ("photo",))["photo"][:samples].numpy()]
+
+
+def subset(latents: Latents, chosen: np.ndarray) -> Latents:
+    numbers = torch.from_numpy(np.flatnonzero(chosen))
+    parts = {name: getattr(latents, name)[numbers] for name in ("clean", "enlarged", "image_embeds")}
+    return replace(latents, **parts, tags=[latents.tags[number] for number in numbers.tolist()])
+
+
+def held_latents(run: Path, stage: Any) -> Latents:
+    """Encoded where they are not yet."""
+    file = run / "latents-held.safetensors"
+    if not file.is_file():
+        encode(run / "restorations-held", stage.vae, stage.tagger, torch.bfloat16).save(file)
+    return Latents.load(file)
+
+
+def learn(photos: int, options: argparse.Namespace) -> tuple[PriorConfig, Latents]:
+    """Trains; the config of a stage that starts from what was learned, and the samples that it was learned from."""
+    output = options.output / str(photos)
+    output.mkdir(exist_ok=True)
+    for kind in ("train", "validation"):  # the stage looks for its samples in its own folder
+        for found in [*options.run.glob(f"latents-{kind}-*"), options.run / f"restorations-{kind}"]:
+            place = output / found.name
+            if not place.exists():
+                place.symlink_to(found.resolve())
+    settings = settings_of(options.run) | {
+        "output": output,
+        "start": "mini",
+        "text": "src/seesr/assets/mini",
+        "photos": f"[{', '.join(options.sources)}]",
+        "small_photos": "skip",
+        "steps": options.steps,
+        "drop_text": 0.25,
+        "drop_tags": options.drop_tags,
+        "drop_conditions": 0.5,
+        "drop_embedding": 0.2,
+        "warmup_steps": 50,
+        "ema_decay": 0.99,
+    }
+    config = load_config(PriorConfig, options.config, [f"{key}={value}" for key, value in settings.items()])
+    stages: list[TextAnew] = []
+
+    def make() -> TextAnew:
+        stages.append(TextAnew(config, photos))
+        return stages[-1]
+
+    loop.train(make, config)
+    model = str(output / "model")
+    return replace(config, start=model, text=model), stages[-1].training
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--held", type=Path, help="folder with `restorations-held` or `latents-held.safetensors`")
+    parser.add_argument("--photos", type=int, nargs="+", default=[69, 138, 276, 552, 1104])
+    parser.add_argument("--sources", nargs="+", default=["../shared/photos/train-*.tar"], help="what RUN learned from")
+    parser.add_argument("--config", type=Path, default=Path("configs/mini/prior.yaml"))
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--drop-tags", type=float, default=0.0, help="as the stage's `drop_tags`")
+    parser.add_argument("--draws", type=int, default=1024)
+    parser.add_argument("-o", "--output", type=Path, default=Path("runs/text-curve"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    table = options.output / "curve.csv"
+    if not table.exists():
+        table.write_text(",".join(COLUMNS) + "\n")
+    for photos in options.photos:
+        config, learned_from = learn(photos, options)
+        stage: Any = PriorStage(config)
+        sets = {"learned from": learned_from, "validation": stage.validation}
+        if options.held:
+            sets["held out"] = held_latents(options.held, stage)
+        with table.open("a", newline="") as file:
+            for name, latents in sets.items():
+                for beside, drop_conditions in (("conditions", 0.0), ("alone", 1.0)):
+                    with torch.no_grad():
+                        losses, drawn = differences(stage, latents, options.draws, config.size, drop_conditions)
+                    row = [photos, len(learned_from), name, beside, f"{float(losses['right'].mean()):.5f}"]
+                    for other in ("no", "wrong"):
+                        row += [f"{value:.4f}" for value in gap(losses, other, drawn)]
+                    csv.writer(file).writerow(row)
+                    print(*row, flush=True)
+
+
+if __name__ == "__main__":
+    main()
