@@ -13,7 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from conftest import Outcome, Reference
-from seesr.apps.doctor import EXTRAS, check_model, duration, examine, show
+from seesr.apps.doctor import examine
+from seesr.apps.doctor.machine import EXTRAS
+from seesr.apps.doctor.models import check_model
+from seesr.apps.doctor.report import duration, show
 from seesr.checkpoints.registry import RECORD
 from seesr.checkpoints.transfer import sha256_of
 from seesr.errors import SeesrError
@@ -139,7 +142,9 @@ def test_unreadable_photo_and_old_package(
     (tmp_path / "broken.jpg").write_bytes(b"nothing")
     report = examine("mini", tmp_path / "broken.jpg")
     assert [finding.name for finding in report.findings if finding.state == "problem"] == ["broken.jpg"]
-    monkeypatch.setattr("seesr.apps.doctor.requires", lambda name: ["torch>=99", "no-such-package", "x; extra == 'y'"])
+    monkeypatch.setattr(
+        "seesr.apps.doctor.machine.requires", lambda name: ["torch>=99", "no-such-package", "x; extra == 'y'"]
+    )
     report = examine("mini")
     show(report, "mini")
     out = capsys.readouterr().out
@@ -150,7 +155,7 @@ def test_unreadable_photo_and_old_package(
 
 def test_extras_by_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "seesr.apps.doctor.requires",
+        "seesr.apps.doctor.machine.requires",
         lambda name: ["typer", "pillow; extra == 'train'", "no-such; extra == 'new'", "ruff; extra == 'dev'"],
     )
     extras = {f.name: (f.state, f.text, f.remedy) for f in examine("mini").findings if f.section == "Extras"}

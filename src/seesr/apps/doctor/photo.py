@@ -1,0 +1,88 @@
+"""What restoring one photo would take, by a dry run of the networks and a probe of this machine."""
+
+from pathlib import Path
+
+from seesr.apps.doctor.report import OK, PROBLEM, Report, duration, many
+from seesr.errors import SeesrError
+
+EFFICIENCY = {"denoise": 0.5}
+OTHER_EFFICIENCY = 0.8
+"""Of the rate of one convolution that a stage reaches, measured on one core: the embedded enlarger and the full-size
+UNet with its attention (docs/benchmarks.md)."""
+
+
+def examine_photo(report: Report, path: Path, model: str, folder: Path | None, scale: float) -> None:
+    """What restoring the photo takes: read it, run the networks dry, and time a convolution.
+
+    Args:
+        folder: of the model; None if it cannot be used. Of those built by name it can be told even so.
+    """
+    import psutil
+    import torch
+
+    from seesr.checkpoints.download import gigabytes
+    from seesr.checkpoints.sources import RECIPES
+    from seesr.devices import choose_device, choose_dtype, measure_rate
+    from seesr.estimate import estimate, estimate_published
+    from seesr.images import read_photo, target_scale
+
+    try:
+        photo = read_photo(path)
+    except SeesrError as error:
+        report.add("Photo", path.name, PROBLEM, str(error))
+        return
+    try:
+        scale = target_scale(*photo.rgb.size, scale)
+    except SeesrError as error:
+        report.add("Photo", "scale", PROBLEM, str(error))
+        return
+    if folder is None and model not in RECIPES:
+        return
+    device = choose_device()
+    dtype = choose_dtype("auto", device)
+    if folder is None:
+        needs = estimate_published(RECIPES[model].turbo, photo.rgb.size, scale, dtype)
+    else:
+        needs = estimate(folder, photo.rgb.size, scale, dtype)
+    rate = measure_rate(device, dtype)
+    seconds = sum(s.operations / (EFFICIENCY.get(s.name, OTHER_EFFICIENCY) * rate) for s in needs.stages)
+    if device.type == "cuda":
+        free, where = torch.cuda.mem_get_info(device)[0], "on the graphics card"
+        memory = needs.memory
+    else:
+        free, where = psutil.virtual_memory().available, "free"
+        memory = needs.memory + psutil.Process().memory_info().rss  # Python and PyTorch, as they stand here
+    width, height = needs.size
+    report.photo = {
+        "width": photo.rgb.width,
+        "height": photo.rgb.height,
+        "result_width": width,
+        "result_height": height,
+        "profile": needs.profile,
+        "steps": needs.steps,
+        "latent_tiles": needs.tiles,
+        "enlarger_tiles": needs.enlarger_tiles,
+        "operations": needs.operations,
+        "estimated_seconds": round(seconds, 1),
+        "estimated_memory_bytes": memory,
+        "free_memory_bytes": free,
+    }
+    report.add("Photo", path.name, OK, f"{photo.rgb.width} x {photo.rgb.height} → {width} x {height} pixels")
+    work = []
+    if needs.enlarger_tiles:
+        work.append(f"{many(needs.enlarger_tiles, 'tile')} to enlarge")
+    if needs.tiles:
+        work.append(f"{many(needs.steps, 'step')} of {many(needs.tiles, 'tile')}")
+    report.add("Photo", "work", OK, f"profile {needs.profile}: {', then '.join(work) or 'nothing learned'}")
+    report.add("Photo", "time", OK, f"about {duration(seconds)}, by a probe of this machine, were it idle")
+    if memory > free:
+        text = f"about {gigabytes(memory)} by a dry run; {gigabytes(free)} {where}"
+        report.add(
+            "Photo",
+            "memory",
+            PROBLEM,
+            text,
+            f"add --memory {free / 1.1e9:.1f}GB to seesr upscale for smaller tiles, or enlarge less",
+        )
+    else:
+        report.add("Photo", "memory", OK, f"about {gigabytes(memory)} by a dry run; {gigabytes(free)} {where}")
