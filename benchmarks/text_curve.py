@@ -1,13 +1,12 @@
 """What the text is worth against the number of photos it was learned from: the cross-attention to the text learns anew.
 
-    python benchmarks/text_curve.py runs/prior --held runs/held --photos 69 138 276 552 1104 [--steps 1000]
+    python benchmarks/text_curve.py runs/prior --held runs/tags-held.tar --photos 66 266 1066 [--steps 800]
 
 RUN is the output folder of `seesr train prior`. The attentions to the text of the shipped model are drawn anew and
 learn, on RUN's restorations of the first so many photos in a fixed random order, for the same number of steps; all
 else stays as it is. The text tower is as shipped. Then the loss is asked at fixed draws on the photos learned from, on
-RUN's validation photos and on those of `--held` (restorations of yet other photos), as `text_value.py` does: what no
-tags and another photo's cost against the right ones, in per cent, paired, the standard error over samples.
-Writes rows to `curve.csv`.
+RUN's validation photos and on yet other ones (`--held`), as `text_value.py` does: what no tags and another photo's cost
+against the right ones, in per cent, paired, the standard error over samples. Writes rows to `curve.csv`.
 """
 
 import argparse
@@ -18,13 +17,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from text_value import differences, gap, settings_of
+from text_value import differences, gap, held_latents, settings_of
 from torch import nn
 
 from seesr.training import loop, restorations
 from seesr.training.config import load_config
 from seesr.training.data import load_photos
-from seesr.training.latents import LatentCrops, Latents, encode, parts_of_tags, tokenize
+from seesr.training.latents import LatentCrops, Latents, parts_of_tags, tokenize
 from seesr.training.prior import PriorConfig, PriorStage
 
 COLUMNS = ("photos", "samples", "set", "beside", "right", "none", "none_error", "wrong", "wrong_error")
@@ -74,14 +73,6 @@ def subset(latents: Latents, chosen: np.ndarray) -> Latents:
     return replace(latents, **parts, tags=[latents.tags[number] for number in numbers.tolist()])
 
 
-def held_latents(run: Path, stage: Any) -> Latents:
-    """Encoded where they are not yet."""
-    file = run / "latents-held.safetensors"
-    if not file.is_file():
-        encode(run / "restorations-held", stage.vae, stage.tagger, torch.bfloat16).save(file)
-    return Latents.load(file)
-
-
 def learn(photos: int, options: argparse.Namespace) -> tuple[PriorConfig, Latents]:
     """Trains; the config of a stage that starts from what was learned, and the samples that it was learned from."""
     output = options.output / str(photos)
@@ -120,11 +111,11 @@ def learn(photos: int, options: argparse.Namespace) -> tuple[PriorConfig, Latent
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
-    parser.add_argument("--held", type=Path, help="folder with `restorations-held` or `latents-held.safetensors`")
-    parser.add_argument("--photos", type=int, nargs="+", default=[69, 138, 276, 552, 1104])
+    parser.add_argument("--held", nargs="+", help="photos that RUN did not learn from")
+    parser.add_argument("--photos", type=int, nargs="+", default=[66, 266, 533, 1066])
     parser.add_argument("--sources", nargs="+", default=["../shared/photos/train-*.tar"], help="what RUN learned from")
     parser.add_argument("--config", type=Path, default=Path("configs/mini/prior.yaml"))
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--drop-tags", type=float, default=0.0, help="as the stage's `drop_tags`")
     parser.add_argument("--draws", type=int, default=1024)
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/text-curve"))
@@ -138,7 +129,7 @@ def main() -> None:
         stage: Any = PriorStage(config)
         sets = {"learned from": learned_from, "validation": stage.validation}
         if options.held:
-            sets["held out"] = held_latents(options.held, stage)
+            sets["held out"] = held_latents(options.run, stage, options.held)
         with table.open("a", newline="") as file:
             for name, latents in sets.items():
                 for beside, drop_conditions in (("conditions", 0.0), ("alone", 1.0)):

@@ -1,6 +1,6 @@
 """What the text is worth to the diffusion part's prediction: right tags against none and against another photo's.
 
-    python benchmarks/text_value.py runs/prior [--draws 2048]
+    python benchmarks/text_value.py runs/prior [--held PHOTOS] [--draws 2048]
 
 RUN is the output folder of `seesr train prior`; its model is asked for the noise in training and in validation samples,
 with ControlNet and embedding (`conditions`) and without (`alone`), at fixed draws, where there are tags. Differences
@@ -18,11 +18,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from seesr.training import restorations
 from seesr.training.config import load_config
-from seesr.training.latents import LatentCrops, Latents, tokenize
+from seesr.training.data import load_photos
+from seesr.training.latents import LatentCrops, Latents, encode, tokenize
 from seesr.training.prior import PriorConfig, PriorStage
 
 SEED = 77
+HELD_SEED, HELD_SAMPLES = 11, 960
 
 
 def differences(
@@ -68,6 +71,7 @@ def gap(losses: dict[str, Tensor], other: str, drawn: list[int]) -> tuple[float,
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--held", nargs="+", help="photos that RUN did not learn from")
     parser.add_argument("--config", type=Path, default=Path("configs/mini/prior.yaml"))
     parser.add_argument("--draws", type=int, default=2048)
     options = parser.parse_args()
@@ -76,11 +80,27 @@ def main() -> None:
     config = load_config(PriorConfig, options.config, [f"{key}={value}" for key, value in settings.items()])
     stage: Any = PriorStage(config)
     print("| photos | beside | loss, right tags | no tags | wrong tags |\n|---|---|---|---|---|")
-    for name, latents in (("training", stage.training), ("validation", stage.validation)):
+    sets = {"training": stage.training, "validation": stage.validation}
+    if options.held:
+        sets["held out"] = held_latents(options.run, stage, options.held)
+    for name, latents in sets.items():
         for beside, drop_conditions in (("conditions", 0.0), ("alone", 1.0)):
             losses, drawn = differences(stage, latents, options.draws, config.size, drop_conditions)
             cells = ["{:+.3f} ± {:.3f} %".format(*gap(losses, other, drawn)) for other in ("no", "wrong")]
             print(f"| {name} | {beside} | {losses['right'].mean():.4f} | {' | '.join(cells)} |", flush=True)
+
+
+def held_latents(run: Path, stage: Any, photos: list[str]) -> Latents:
+    """Of photos that RUN did not learn from, restored as its own were; made and kept in RUN where they are not yet."""
+    file, folder = run / "latents-held.safetensors", run / "restorations-held"
+    if not file.is_file():
+        made = json.loads((run / "restorations-train" / "settings.json").read_text())
+        found = load_photos(photos, made["crop"], small="skip")
+        settings = restorations.RestorationSettings(**made | {"seed": HELD_SEED, "photos": len(found)})
+        shards = range(restorations.count(HELD_SAMPLES))
+        restorations.fill(folder, found, settings, stage.enlarger, shards, dtype=torch.bfloat16)
+        encode(folder, stage.vae, stage.tagger, torch.bfloat16).save(file)
+    return Latents.load(file)
 
 
 def settings_of(run: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """What a training run needs of its process: an accelerator, a memory layout, and a way to stop."""
 
 import atexit
+import gc
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -43,6 +44,7 @@ def make_accelerator(precision: str, accumulate: int) -> Accelerator:
 def _leave_group() -> None:
     """Stop the group's threads before the interpreter goes: one that still runs then aborts a finished process."""
     if torch.distributed.is_initialized():
+        gc.collect()  # networks in cycles hold the group, and with it its threads
         torch.distributed.destroy_process_group()
 
 
