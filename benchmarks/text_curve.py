@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import torch
 from text_value import differences, gap, held_latents, settings_of
-from torch import nn
 
 from seesr.training import loop, restorations
 from seesr.training.config import load_config
@@ -29,8 +28,8 @@ from seesr.training.prior import PriorConfig, PriorStage
 COLUMNS = ("photos", "samples", "set", "beside", "right", "none", "none_error", "wrong", "wrong_error")
 
 
-class TextAnew(PriorStage):
-    """Only the attentions to the text learn, from nothing, on the first `photos` of them in a fixed order."""
+class SomePhotos(PriorStage):
+    """Learns from the first `photos` of them in a fixed order."""
 
     def __init__(self, config: PriorConfig, photos: int):
         super().__init__(config)
@@ -40,24 +39,6 @@ class TextAnew(PriorStage):
         texts = parts_of_tags(self.training.tags, config.drop_tags, config.seed)
         tokens = tokenize(self.tokenizer, texts).unflatten(0, (len(self.training), -1))
         self.samples = LatentCrops(self.training, tokens, config.size, config.seed)
-        self.learning: list[nn.Parameter] = []
-        for module in self.modules.values():
-            module.requires_grad_(False)
-            for name, attention in module.named_modules():
-                if name.endswith("attn2") and "image_attentions" not in name:
-                    self._draw_anew(attention)
-
-    def _draw_anew(self, attention: Any) -> None:
-        for name, layer in attention.named_modules():
-            if isinstance(layer, nn.Linear):
-                layer.reset_parameters()
-                if name.startswith("to_out"):  # so that nothing is said at first
-                    nn.init.zeros_(layer.weight)
-                    nn.init.zeros_(layer.bias)
-        self.learning += attention.requires_grad_(True).parameters()
-
-    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
-        return [{"params": self.learning, "lr": learning_rate}]
 
 
 def of_photos(sources: list[str], crop: int, folder: Path, samples: int) -> np.ndarray:
@@ -88,7 +69,9 @@ def learn(photos: int, options: argparse.Namespace) -> tuple[PriorConfig, Latent
         "text": "src/seesr/assets/mini",
         "photos": f"[{', '.join(options.sources)}]",
         "small_photos": "skip",
+        "text_attention_only": True,
         "steps": options.steps,
+        "threads": options.threads,
         "drop_text": 0.25,
         "drop_tags": options.drop_tags,
         "drop_conditions": 0.5,
@@ -97,15 +80,15 @@ def learn(photos: int, options: argparse.Namespace) -> tuple[PriorConfig, Latent
         "ema_decay": 0.99,
     }
     config = load_config(PriorConfig, options.config, [f"{key}={value}" for key, value in settings.items()])
-    stages: list[TextAnew] = []
+    stages: list[SomePhotos] = []
 
-    def make() -> TextAnew:
-        stages.append(TextAnew(config, photos))
+    def make() -> SomePhotos:
+        stages.append(SomePhotos(config, photos))
         return stages[-1]
 
     loop.train(make, config)
     model = str(output / "model")
-    return replace(config, start=model, text=model), stages[-1].training
+    return replace(config, start=model, text=model, text_attention_only=False), stages[-1].training
 
 
 def main() -> None:
@@ -117,6 +100,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/mini/prior.yaml"))
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--drop-tags", type=float, default=0.0, help="as the stage's `drop_tags`")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--draws", type=int, default=1024)
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/text-curve"))
     options = parser.parse_args()

@@ -145,6 +145,14 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
     prior.train(write_config(tmp_path / "prior.yaml", **settings | elsewhere, steps=1))
     assert losses(tmp_path / "again")[0] == pytest.approx(at_end, rel=1e-4)  # goes on from where the other ended
 
+    alone = elsewhere | {"output": str(tmp_path / "alone"), "text": str(tower), "text_attention_only": True}
+    prior.train(write_config(tmp_path / "prior.yaml", **settings | alone, steps=3))
+    learned = SeeSRPipeline.from_pretrained(str(tmp_path / "alone" / "model"))
+    started_from = SeeSRPipeline.from_pretrained(str(tmp_path / "out" / "model"))
+    for name, value in started_from.unet.state_dict().items():
+        reads_text = ".attn2." in name and ".image_attentions." not in name
+        assert torch.equal(learned.unet.state_dict()[name], value) != reads_text
+
 
 @pytest.mark.parametrize(("rank", "inference_steps", "learning_rate", "gain"), [(0, 1, 3e-4, 0.5), (4, 2, 3e-3, 0.3)])
 def test_turbo_learns_to_restore_in_one_or_two_steps(

@@ -99,6 +99,22 @@ def zero_init_image_attentions(model: nn.Module) -> None:
             nn.init.zeros_(parameter)
 
 
+def draw_text_attentions_anew(model: nn.Module) -> list[nn.Parameter]:
+    """Draw the attentions to the text anew, mute at first; returns their parameters."""
+    parameters: list[nn.Parameter] = []
+    for name, attention in model.named_modules():
+        if not name.endswith(".attn2") or ".image_attentions." in name:
+            continue
+        for part, layer in attention.named_modules():
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+                if part.startswith("to_out"):
+                    nn.init.zeros_(layer.weight)
+                    nn.init.zeros_(layer.bias)
+        parameters += attention.parameters()
+    return parameters
+
+
 class SemanticUNet(Int8Storage, UNet2DConditionModel):
     """diffusers' `UNet2DConditionModel` with RCA.
 

@@ -25,7 +25,7 @@ from seesr.devices import choose_device, choose_dtype
 from seesr.errors import SeesrError
 from seesr.models.autoencoder import FACTOR, Autoencoder
 from seesr.models.enlarger import Enlarger
-from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
+from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, draw_text_attentions_anew
 from seesr.models.text import TextTower, text_tower
 from seesr.pipeline import SeeSRPipeline
 from seesr.profiles import ENLARGER_ONLY, Profile
@@ -51,6 +51,9 @@ class PriorConfig(loop.LoopConfig):
     small_photos: Literal["error", "skip"] = "error"  # those smaller than the crop
     start: str | None = None  # folder of a model whose UNet, ControlNet and text tower go on learning
     text: str | None = None  # folder that the stage text wrote: its tower is read and not trained
+    text_attention_only: bool = (
+        False  # the attentions to the text are drawn anew and learn alone, beside what `start` has
+    )
     samples: int = 2000  # restorations to learn from, made once
     validation_samples: int = 64
     validation_draws: int = 128  # squares and noise that the validation loss is the mean over
@@ -75,6 +78,8 @@ class PriorConfig(loop.LoopConfig):
             raise SeesrError(f"heads has {len(self.heads)} entries, channels {len(self.channels)}; give one a level")
         if not 0 < self.scale_jitter <= 1:
             raise SeesrError(f"scale_jitter is {self.scale_jitter}; give a number above 0, at most 1")
+        if self.text_attention_only and not (self.start and self.text):
+            raise SeesrError("text_attention_only is for a model that has learned all else: give start and text")
         if self.on_device and self.workers:
             raise SeesrError("on_device cuts the latents in the training step: set workers to 0")
         if self.validation_draws <= 0:
@@ -122,6 +127,11 @@ class PriorStage(loop.Stage):
             self.modules = {name: getattr(start, name).requires_grad_(True) for name in names}
             for module in self.modules.values():
                 module.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+        if config.text_attention_only:
+            for module in self.modules.values():
+                module.requires_grad_(False)
+                for parameter in draw_text_attentions_anew(module):
+                    parameter.requires_grad_(True)
         self.averaged = tuple(self.modules)
         for name in ("unet", "controlnet"):  # with so few tokens the fused attention is the slower to train
             cast(Any, self.modules[name]).set_attn_processor(AttnProcessor())
@@ -158,7 +168,8 @@ class PriorStage(loop.Stage):
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """One group, so that the gradient is clipped as a whole."""
-        return [{"params": [p for module in self.modules.values() for p in module.parameters()], "lr": learning_rate}]
+        parameters = [p for module in self.modules.values() for p in module.parameters() if p.requires_grad]
+        return [{"params": parameters, "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         config, batch = self.config, made(self.samples, batch)
