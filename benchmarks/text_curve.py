@@ -65,7 +65,7 @@ def learn(photos: int, options: argparse.Namespace) -> tuple[PriorConfig, Latent
                 place.symlink_to(found.resolve())
     settings = settings_of(options.run) | {
         "output": output,
-        "start": "mini",
+        "start": options.start,
         "text": "src/seesr/assets/mini",
         "photos": f"[{', '.join(options.sources)}]",
         "small_photos": "skip",
@@ -100,6 +100,7 @@ def main() -> None:
     parser.add_argument("--config", type=Path, default=Path("configs/mini/prior.yaml"))
     parser.add_argument("--steps", type=int, default=800)
     parser.add_argument("--drop-tags", type=float, default=0.0, help="as the stage's `drop_tags`")
+    parser.add_argument("--start", default="mini", help="model whose attentions to the text are drawn anew")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--draws", type=int, default=1024)
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/text-curve"))

@@ -40,6 +40,7 @@ TEXTURES = {
     "water": "water, sea, lake, beach, coast, fountain, dam, harbor",
 }
 VARIANTS = {COMPLETE: COMPLETE, "no tags": "embedding only", "tags of another photo": "tags of another photo"}
+SMALLEST = 192  # pixels, for NIQE
 SHOWN = 2  # photos of each texture
 
 
@@ -56,7 +57,7 @@ def find(pipeline: Any, shards: list[str], size: int, each: int) -> list[Found]:
     words = {texture: set(text.split(", ")) for texture, text in TEXTURES.items()}
     room = dict.fromkeys(TEXTURES, each)
     found: list[Found] = []
-    for number, photo in enumerate(load_photos(shards, 160, small="skip")):
+    for number, photo in enumerate(load_photos(shards, SMALLEST, small="skip")):
         side = min(size, *photo.pixels.shape[:2]) // 32 * 32
         top, left = ((length - side) // 2 for length in photo.pixels.shape[:2])
         pixels = photo.pixels[top : top + side, left : left + side]
