@@ -6,7 +6,8 @@ RUN is the output folder of `seesr train prior`. The attentions to the text of t
 learn, on RUN's restorations of the first so many photos in a fixed random order, for the same number of steps; all
 else stays as it is. The text tower is as shipped. Then the loss is asked at fixed draws on the photos learned from, on
 RUN's validation photos and on yet other ones (`--held`), as `text_value.py` does: what no tags and another photo's cost
-against the right ones, in per cent, paired, the standard error over samples. Writes rows to `curve.csv`.
+against the right ones, in per cent, paired, the standard error over samples. Writes rows to `curve.csv`,
+and `curve.png` of all that stand there.
 """
 
 import argparse
@@ -15,8 +16,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import torch
+from matplotlib.ticker import ScalarFormatter
 from text_value import differences, gap, held_latents, settings_of
 
 from seesr.training import loop, restorations
@@ -91,6 +94,29 @@ def learn(photos: int, options: argparse.Namespace) -> tuple[PriorConfig, Latent
     return replace(config, start=model, text=model, text_attention_only=False), stages[-1].training
 
 
+def plot(table: Path) -> None:
+    """What no tags cost, beside the conditions and alone, against the number of photos."""
+    with table.open() as file:
+        rows = list(csv.DictReader(file))
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.4), sharey=True, constrained_layout=True)
+    for panel, beside in zip(panels, ("conditions", "alone")):
+        for name in dict.fromkeys(row["set"] for row in rows):
+            points = sorted(
+                (int(row["photos"]), float(row["none"]), float(row["none_error"]))
+                for row in rows
+                if (row["set"], row["beside"]) == (name, beside)
+            )
+            panel.errorbar(*zip(*((x, y) for x, y, _ in points)), yerr=[e for *_, e in points], marker="o", label=name)
+        panel.axhline(0, color="black", linewidth=0.8)
+        panel.set(xscale="log", xlabel="photos", title=f"the text beside the {beside}" if beside != "alone" else beside)
+        panel.set_xticks(sorted({int(row["photos"]) for row in rows}), labels=None)
+        panel.get_xaxis().set_major_formatter(ScalarFormatter())
+        panel.minorticks_off()
+    panels[0].set_ylabel("right tags save, % of the loss")
+    panels[1].legend(frameon=False)
+    figure.savefig(table.with_suffix(".png"), dpi=110)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
@@ -125,6 +151,7 @@ def main() -> None:
                         row += [f"{value:.4f}" for value in gap(losses, other, drawn)]
                     csv.writer(file).writerow(row)
                     print(*row, flush=True)
+    plot(table)
 
 
 if __name__ == "__main__":
