@@ -66,12 +66,17 @@ def load_samples(
         if len(samples) == count:
             break
         if not tagged or tagged & set(shown):
-            hr = torch.tensor(pixels.transpose(2, 0, 1)[None]).float() / 255
-            degrade = Degradation(preset(PRESETS[len(samples) % len(PRESETS)]))
-            lr, target = degrade(hr, torch.tensor([number]))
-            if not named or pipeline.see(to_pil(lr))[0]:
-                samples.append(Sample(photo.name, to_pil(lr), to_pil(target), shown))
+            lr, clean = degraded(pixels, len(samples), number)
+            if not named or pipeline.see(lr)[0]:
+                samples.append(Sample(photo.name, lr, clean, shown))
     return samples
+
+
+def degraded(pixels: np.ndarray, turn: int, seed: int) -> tuple[Image.Image, Image.Image]:
+    """A quarter as wide, by the preset whose turn it is; and the clean picture."""
+    clean = torch.tensor(pixels.transpose(2, 0, 1)[None]).float() / 255
+    lr, target = Degradation(preset(PRESETS[turn % len(PRESETS)]))(clean, torch.tensor([seed]))
+    return to_pil(lr), to_pil(target)
 
 
 def plain_tags(pipeline: Any, clean: Image.Image) -> list[str]:
@@ -151,8 +156,10 @@ def table(rows: dict[str, list[dict[str, float]]], names: list[str]) -> str:
             cell = f"{fmean(values):.4g}"
             if variant != COMPLETE:
                 differences = [a - b for a, b in zip(values, complete)]
-                error = stdev(differences) / math.sqrt(len(differences))
-                cell += f" ({fmean(differences):+.2g} ± {error:.1g})"
+                cell += f" ({fmean(differences):+.2g}"
+                if len(differences) > 1:  # of one there is no error
+                    cell += f" ± {stdev(differences) / math.sqrt(len(differences)):.1g}"
+                cell += ")"
             cells.append(cell)
         lines.append(f"| {variant} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"

@@ -6,8 +6,8 @@ RUN is the output folder of `seesr train prior`. The attentions to the text of t
 learn, on RUN's restorations of the first so many photos in a fixed random order, for the same number of steps; all
 else stays as it is. The text tower is as shipped. Then the loss is asked at fixed draws on the photos learned from, on
 RUN's validation photos and on yet other ones (`--held`), as `text_value.py` does: what no tags and another photo's cost
-against the right ones, in per cent, paired, the standard error over samples. Writes rows to `curve.csv`,
-and `curve.png` of all that stand there.
+against the right ones, in per cent, paired, the standard error over samples. Adds rows to `curve.csv` and
+draws all that stand there, `curve.png`.
 """
 
 import argparse
@@ -25,7 +25,7 @@ from text_value import differences, gap, held_latents, settings_of
 from seesr.training import loop, restorations
 from seesr.training.config import load_config
 from seesr.training.data import load_photos
-from seesr.training.latents import LatentCrops, Latents, parts_of_tags, tokenize
+from seesr.training.latents import Latents
 from seesr.training.prior import PriorConfig, PriorStage
 
 COLUMNS = ("photos", "samples", "set", "beside", "right", "none", "none_error", "wrong", "wrong_error")
@@ -39,9 +39,7 @@ class SomePhotos(PriorStage):
         names = of_photos(config.photos, config.crop, self.folder / "restorations-train", config.samples)
         chosen = np.random.default_rng(0).permutation(sorted(set(names)))[:photos]
         self.training = subset(self.training, np.isin(names, chosen))
-        texts = parts_of_tags(self.training.tags, config.drop_tags, config.seed)
-        tokens = tokenize(self.tokenizer, texts).unflatten(0, (len(self.training), -1))
-        self.samples = LatentCrops(self.training, tokens, config.size, config.seed)
+        self.samples = self._crops(self.training)
 
 
 def of_photos(sources: list[str], crop: int, folder: Path, samples: int) -> np.ndarray:

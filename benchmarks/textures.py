@@ -16,15 +16,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import torch
-from ablation import COMPLETE, PRESETS, Sample, all_metrics, captioned, measure, others, plain_tags, table, variants
+from ablation import COMPLETE, Sample, all_metrics, captioned, degraded, measure, others, plain_tags, table, variants
 from PIL import Image
 
 from seesr import SeeSRPipeline
-from seesr.degradation import Degradation, preset
 from seesr.devices import choose_device, choose_dtype
 from seesr.evaluation.baselines.seesr_model import parse_settings
-from seesr.images import to_pil
 from seesr.training.data import load_photos
 
 TEXTURES = {
@@ -65,12 +62,10 @@ def find(pipeline: Any, shards: list[str], size: int, each: int) -> list[Found]:
         textures = [texture for texture in TEXTURES if words[texture] & set(shown) and room[texture]]
         if not textures:
             continue
-        degrade = Degradation(preset(PRESETS[len(found) % len(PRESETS)]))
-        clean = torch.tensor(pixels.transpose(2, 0, 1)[None]).float() / 255
-        lr, target = degrade(clean, torch.tensor([number]))
-        seen = [tag.name for tag in pipeline.see(to_pil(lr))[0]]
+        lr, clean = degraded(pixels, len(found), number)
+        seen = [tag.name for tag in pipeline.see(lr)[0]]
         if seen:
-            found.append(Found(Sample(photo.name, to_pil(lr), to_pil(target), shown), textures, seen))
+            found.append(Found(Sample(photo.name, lr, clean, shown), textures, seen))
             for texture in textures:
                 room[texture] -= 1
     return found

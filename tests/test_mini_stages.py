@@ -145,6 +145,8 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
     prior.train(write_config(tmp_path / "prior.yaml", **settings | elsewhere, steps=1))
     assert losses(tmp_path / "again")[0] == pytest.approx(at_end, rel=1e-4)  # goes on from where the other ended
 
+    with pytest.raises(SeesrError, match="give start and text"):
+        prior.train(write_config(tmp_path / "prior.yaml", **settings, text_attention_only=True, steps=1))
     alone = elsewhere | {"output": str(tmp_path / "alone"), "text": str(tower), "text_attention_only": True}
     prior.train(write_config(tmp_path / "prior.yaml", **settings | alone, steps=3))
     learned = SeeSRPipeline.from_pretrained(str(tmp_path / "alone" / "model"))

@@ -145,7 +145,7 @@ def parts_of_tags(tags: Sequence[str], drop: float, seed: int, count: int = 16) 
     """`count` texts for each of `tags`, one text's after the other: its tags but those left out, each with `drop`;
     where none is left out, one text each.
 
-    What is left never names the photo itself, as the full list does where it occurs but once.
+    A full list that occurs but once stands for its photo, and is learned by heart; parts of it are common to several.
     """
     rng = np.random.default_rng((seed, 7))
     found = []

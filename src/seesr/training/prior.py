@@ -51,9 +51,7 @@ class PriorConfig(loop.LoopConfig):
     small_photos: Literal["error", "skip"] = "error"  # those smaller than the crop
     start: str | None = None  # folder of a model whose UNet, ControlNet and text tower go on learning
     text: str | None = None  # folder that the stage text wrote: its tower is read and not trained
-    text_attention_only: bool = (
-        False  # the attentions to the text are drawn anew and learn alone, beside what `start` has
-    )
+    text_attention_only: bool = False  # the attentions to the text are drawn anew, and they alone learn
     samples: int = 2000  # restorations to learn from, made once
     validation_samples: int = 64
     validation_draws: int = 128  # squares and noise that the validation loss is the mean over
@@ -136,10 +134,15 @@ class PriorStage(loop.Stage):
         for name in ("unet", "controlnet"):  # with so few tokens the fused attention is the slower to train
             cast(Any, self.modules[name]).set_attn_processor(AttnProcessor())
         self.frozen = {"text_encoder": self.text_encoder} if config.text else {}
-        texts = parts_of_tags(self.training.tags, config.drop_tags, config.seed)
-        tokens = tokenize(self.tokenizer, texts).unflatten(0, (len(self.training), -1))
-        samples = LatentCrops(self.training, tokens, config.size, config.seed)
+        samples = self._crops(self.training)
         self.samples = OnDevice(samples) if config.on_device else samples
+
+    def _crops(self, latents: Latents) -> LatentCrops:
+        """What a step learns from."""
+        config = self.config
+        texts = parts_of_tags(latents.tags, config.drop_tags, config.seed)
+        tokens = tokenize(self.tokenizer, texts).unflatten(0, (len(latents), -1))
+        return LatentCrops(latents, tokens, config.size, config.seed)
 
     def _latents(self, name: str, photos: list[str], samples: int, seed: int) -> Latents:
         """Of the first `samples` restorations, made where they are missing; kept beside them."""
