@@ -22,6 +22,7 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports
 
 # docs/realsr.md; goes on where it was stopped. Also: make table TESTSET=path METHODS="bicubic folder:results/osediff"
 TESTSET ?= ../shared/testsets/realsr

@@ -26,16 +26,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from seesr import SeeSRPipeline
+from seesr.data.samples import load_photos
 from seesr.degradation import Degradation, preset
 from seesr.devices import choose_device, choose_dtype
 from seesr.evaluation.baselines.seesr_model import parse_settings
-from seesr.evaluation.dists import Dists
-from seesr.evaluation.fullreference import psnr
-from seesr.evaluation.lpips import Lpips
-from seesr.evaluation.niqe import Niqe
-from seesr.images import to_pil, to_tensor
+from seesr.metrics.dists import Dists
+from seesr.metrics.lpips import Lpips
+from seesr.metrics.niqe import Niqe
+from seesr.metrics.psnr_ssim import psnr
 from seesr.models.dape import plain_ram
-from seesr.training.data import load_photos
+from seesr.photos.pictures import to_pil, to_tensor
 
 PRESETS = ("camera", "mild", "real-esrgan")
 COMPLETE = "tags + embedding"

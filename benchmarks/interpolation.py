@@ -13,7 +13,7 @@ from pathlib import Path
 
 from seesr.models.enlarger import Enlarger, interpolate_weights
 from seesr.training.config import load_config
-from seesr.training.enlarger import EnlargerConfig, EnlargerStage
+from seesr.training.stages.enlarger import EnlargerConfig, EnlargerStage
 
 CONFIG = Path(__file__).resolve().parents[1] / "configs" / "mini" / "enlarger.yaml"
 

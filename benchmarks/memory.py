@@ -35,16 +35,15 @@ from PIL import Image
 
 from seesr import SeeSRPipeline
 from seesr.devices import choose_dtype
-from seesr.enlarging import LATENT_FACTOR
-from seesr.images import to_tensor
 from seesr.loading import load_restorer
 from seesr.models.autoencoder import Autoencoder
 from seesr.models.enlarger import OVERLAP, SCALE, TILE, Enlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
-from seesr.profiles import Profile
-from seesr.restoration import Restorer
-from seesr.tiling import Tile, even_starts, partition, plan_tiles
-from seesr.vae_tiling import decode, encode
+from seesr.photos.pictures import to_tensor
+from seesr.restoration.profiles import Profile
+from seesr.restoration.restorer import Restorer
+from seesr.tiling.geometry import LATENT_FACTOR, Tile, even_starts, partition, plan_tiles
+from seesr.tiling.vae import decode, encode
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS, PLOT = ROOT / "docs" / "memory.csv", ROOT / "docs" / "images" / "memory.png"

@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
 from seesr import SeeSRPipeline  # noqa: E402
-from seesr.images import read_photo, side_by_side  # noqa: E402
+from seesr.photos.photo import read_photo  # noqa: E402
+from seesr.photos.pictures import side_by_side  # noqa: E402
 from test_mini import STORED, restored_crop  # noqa: E402
 
 

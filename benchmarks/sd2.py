@@ -31,7 +31,7 @@ from seesr.devices import DTYPES, choose_device, choose_dtype
 from seesr.models.enlarger import Enlarger
 from seesr.models.full_size import full_size_diffusion, full_size_tagger
 from seesr.models.lora import lora_layers
-from seesr.outputs import Progress
+from seesr.restoration.outputs import Progress
 
 EXAMPLE = Path(__file__).resolve().parents[1] / "examples" / "astronaut.jpg"
 PAPER_STEPS = 50

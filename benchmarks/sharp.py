@@ -18,14 +18,14 @@ import numpy as np
 import torch
 from PIL import Image
 
+from seesr.data.samples import load_photos
 from seesr.devices import choose_device, choose_dtype
-from seesr.evaluation.dists import Dists
-from seesr.evaluation.fullreference import psnr
-from seesr.evaluation.lpips import Lpips
-from seesr.evaluation.niqe import Niqe
-from seesr.images import to_tensor
 from seesr.loading import load_restorer
-from seesr.training.data import load_photos
+from seesr.metrics.dists import Dists
+from seesr.metrics.lpips import Lpips
+from seesr.metrics.niqe import Niqe
+from seesr.metrics.psnr_ssim import psnr
+from seesr.photos.pictures import to_tensor
 
 PICTURES = 6  # rows of pictures.png
 

@@ -21,16 +21,16 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from seesr.checkpoints.ncnn import convert_realesrgan
+from seesr.data.samples import load_photos
 from seesr.degradation import Degradation, preset
 from seesr.degradation.jpeg import jpeg_pillow
 from seesr.devices import choose_device, choose_dtype
-from seesr.evaluation.dists import Dists
-from seesr.evaluation.lpips import Lpips
-from seesr.evaluation.niqe import Niqe
-from seesr.images import to_pil, to_tensor
 from seesr.loading import LightRestorer, load_restorer
+from seesr.metrics.dists import Dists
+from seesr.metrics.lpips import Lpips
+from seesr.metrics.niqe import Niqe
 from seesr.models.enlarger import Enlarger
-from seesr.training.data import load_photos
+from seesr.photos.pictures import to_pil, to_tensor
 
 PART, SHOWN = 320, 192  # sides of what is restored and of what the page shows, in pixels of the original
 

@@ -21,11 +21,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seesr.data.samples import load_photos
 from seesr.degradation import Degradation, preset
-from seesr.evaluation.semantics.tags import Sight, score_tags
+from seesr.loading import tagger_from_folder
+from seesr.metrics.tags import Sight, score_tags
 from seesr.models.dape import plain_ram
-from seesr.training.dape import load_tagger
-from seesr.training.data import load_photos
 
 MINI = Path(__file__).resolve().parents[1] / "src" / "seesr" / "assets" / "mini" / "tagger"
 STUDENTS = ("plain tagger", "DAPE")
@@ -53,7 +53,7 @@ def views(pixels: np.ndarray, number: int) -> list[Tensor]:
 
 @torch.inference_mode()
 def look(folder: Path, shards: list[str], presets: list[str], seeds: int) -> list[Seen]:
-    tagger = load_tagger(folder)
+    tagger = tagger_from_folder(folder)
     thresholds = np.array(tagger.config.thresholds)
     found = []
     for number, photo in enumerate(load_photos(shards, 128)):
@@ -101,7 +101,7 @@ def main() -> None:
     options = parser.parse_args()
 
     found = look(options.tagger, options.photos, options.presets, options.seeds)
-    config = load_tagger(options.tagger).config
+    config = tagger_from_folder(options.tagger).config
     print(f"{'preset':<12} {'tagger':<12}" + "".join(f"{name:>9}" for name in (*FIGURES, "distance")))
     for name in [*options.presets, "all"]:
         chosen = [seen for seen in found if name in (seen.preset, "all")]

@@ -22,11 +22,11 @@ import torch
 from matplotlib.ticker import ScalarFormatter
 from text_value import differences, gap, held_latents, settings_of
 
+from seesr.data.samples import load_photos
 from seesr.training import loop, restorations
 from seesr.training.config import load_config
-from seesr.training.data import load_photos
 from seesr.training.latents import Latents
-from seesr.training.prior import PriorConfig, PriorStage
+from seesr.training.stages.prior import PriorConfig, PriorStage
 
 COLUMNS = ("photos", "samples", "set", "beside", "right", "none", "none_error", "wrong", "wrong_error")
 

@@ -18,11 +18,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
+from seesr.data.samples import load_photos
 from seesr.training import restorations
 from seesr.training.config import load_config
-from seesr.training.data import load_photos
 from seesr.training.latents import LatentCrops, Latents, encode, tokenize
-from seesr.training.prior import PriorConfig, PriorStage
+from seesr.training.stages.prior import PriorConfig, PriorStage
 
 SEED = 77
 HELD_SEED, HELD_SAMPLES = 11, 960

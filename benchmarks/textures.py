@@ -20,9 +20,9 @@ from ablation import COMPLETE, Sample, all_metrics, captioned, degraded, measure
 from PIL import Image
 
 from seesr import SeeSRPipeline
+from seesr.data.samples import load_photos
 from seesr.devices import choose_device, choose_dtype
 from seesr.evaluation.baselines.seesr_model import parse_settings
-from seesr.training.data import load_photos
 
 TEXTURES = {
     "foliage": "tree, forest, grass, plant, potted plant, flower, daisy, field, hay",

@@ -18,10 +18,11 @@ import torch
 from accelerate import PartialState
 from torch.utils.data import DataLoader, default_collate
 
-from seesr.training import dape, loop, seesr
+from seesr.data.photos import StreamedPhotos, load_photos
+from seesr.data.samples import Crops, DegradationMix, Pairs, Squares
+from seesr.training import loop
 from seesr.training.config import load_config
-from seesr.training.data import Crops, DegradationMix, Pairs, Squares
-from seesr.training.photos import StreamedPhotos, load_photos
+from seesr.training.stages import dape, seesr
 
 STAGES: dict[str, Any] = {"dape": (dape.DapeConfig, dape.DapeStage), "seesr": (seesr.SeesrConfig, seesr.SeesrStage)}
 

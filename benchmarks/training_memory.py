@@ -29,7 +29,7 @@ from seesr.models.dape import add_lora
 from seesr.models.lora import lora_layers
 from seesr.models.semantic_attention import SemanticUNet, image_attention_parameters
 from seesr.models.tagger import Tagger
-from seesr.training.seesr import controlnet_of
+from seesr.training.stages.seesr import controlnet_of
 
 MANIFESTS = Path(__file__).parents[1] / "tests" / "data" / "manifests"
 CROP = 512

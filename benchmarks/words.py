@@ -19,8 +19,8 @@ from PIL import Image, ImageDraw, ImageFont
 
 from seesr import SeeSRPipeline
 from seesr.devices import choose_device, choose_dtype
-from seesr.images import to_tensor
 from seesr.models.dape import plain_ram
+from seesr.photos.pictures import to_tensor
 
 WORDS = ("sky", "water", "snow", "mountain", "grass", "tree", "flower", "building", "person", "food", "text", "animal")
 SIDE = 192  # of a picture

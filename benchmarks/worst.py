@@ -17,14 +17,14 @@ import numpy as np
 import torch
 from PIL import Image, ImageDraw, ImageFont
 
+from seesr.data.samples import load_photos
 from seesr.degradation import Degradation, preset
 from seesr.devices import choose_device, choose_dtype
-from seesr.evaluation.dists import Dists
-from seesr.evaluation.fullreference import psnr
-from seesr.evaluation.lpips import Lpips
-from seesr.images import to_pil, to_tensor
 from seesr.loading import load_restorer
-from seesr.training.data import load_photos
+from seesr.metrics.dists import Dists
+from seesr.metrics.lpips import Lpips
+from seesr.metrics.psnr_ssim import psnr
+from seesr.photos.pictures import to_pil, to_tensor
 
 PRESETS = ("camera", "mild", "real-esrgan")
 SIDE = 256  # the middle of the photo

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from seesr import SeeSRPipeline
 from seesr.models import int8
-from seesr.profiles import ENLARGER_ONLY
-from seesr.training.prior import PAPER_PROFILE
+from seesr.restoration.profiles import ENLARGER_ONLY
+from seesr.training.stages.prior import PAPER_PROFILE
 
 PACKAGE = Path(__file__).parents[1] / "src/seesr/assets/mini"
 LARGEST = 64e6  # bytes

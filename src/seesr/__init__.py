@@ -9,7 +9,7 @@ _EXPORTS = {
     "Autoencoder": "seesr.models.autoencoder",
     "ConvTagger": "seesr.models.conv_tagger",
     "Enlarger": "seesr.models.enlarger",
-    "SeeSROutput": "seesr.outputs",
+    "SeeSROutput": "seesr.restoration.outputs",
     "SeeSRPipeline": "seesr.pipeline",
     "SeesrError": "seesr.errors",
     "SemanticControlNet": "seesr.models.semantic_attention",

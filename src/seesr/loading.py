@@ -5,19 +5,21 @@ read, and neither diffusers nor transformers is imported: they take longer than 
 """
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from safetensors import SafetensorError
 
 import seesr
-from seesr.checkpoints.registry import resolve
+from seesr.checkpoints.registry import loading_errors, resolve
 from seesr.errors import SeesrError
-from seesr.restoration import Restorer
+from seesr.restoration.restorer import Restorer
+
+if TYPE_CHECKING:
+    from seesr.models.conv_tagger import ConvTagger
+    from seesr.models.tagger import Tagger
 
 _LIGHT_PARTS = ("tagger", "enlarger")
 
@@ -84,19 +86,6 @@ def load_tagger(name: str, dtype: torch.dtype, device: torch.device) -> Restorer
         return _load_light(folder, index, dtype, parts=("tagger",)).to(device)
 
 
-@contextmanager
-def loading_errors(name: str) -> Iterator[None]:
-    """Turn whatever a damaged model makes libraries raise into a SeesrError that names the model."""
-    try:
-        yield
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
-        raise SeesrError(f"{name}: the model cannot be loaded ({_first_line(error)})") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return str(error).strip().partition("\n")[0]
-
-
 def _load_light(
     folder: Path, index: dict[str, Any], dtype: torch.dtype, parts: tuple[str, ...] = _LIGHT_PARTS
 ) -> LightRestorer:
@@ -119,3 +108,23 @@ def _load_whole(name: str, dtype: torch.dtype, device: torch.device) -> Restorer
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
     return SeeSRPipeline.from_pretrained(name, dtype=dtype).to(device)
+
+
+def tagger_from_folder(folder: Path) -> "ConvTagger | Tagger":
+    """The tagger of a tagger folder or of a model folder, in float32 and evaluation mode.
+
+    Raises:
+        SeesrError: there is none, or it is damaged.
+    """
+    from seesr.models.conv_tagger import ConvTagger
+    from seesr.models.tagger import Tagger  # imports diffusers
+
+    place = folder / "tagger" if (folder / "model_index.json").is_file() else folder
+    if not (place / "config.json").is_file():
+        raise SeesrError(f"{folder} holds no tagger; give the folder of a model or of a tagger (see 'seesr convert')")
+    try:
+        kind = ConvTagger if Tagger.load_config(place).get("_class_name") == "ConvTagger" else Tagger
+        return kind.from_pretrained(place, torch_dtype=torch.float32).eval()
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().partition("\n")[0]
+        raise SeesrError(f"{place}: the tagger cannot be loaded ({reason})") from error

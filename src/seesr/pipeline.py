@@ -7,14 +7,14 @@ from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from seesr.checkpoints.registry import resolve
+from seesr.checkpoints.model_folder import COMPONENTS
+from seesr.checkpoints.registry import loading_errors, resolve
 from seesr.errors import SeesrError
-from seesr.loading import loading_errors
 from seesr.models.autoencoder import Autoencoder
 from seesr.models.enlarger import Enlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
 from seesr.models.tagging import PhotoTagger
-from seesr.restoration import Restorer
+from seesr.restoration.restorer import Restorer
 
 # diffusers saves and loads only classes that stand in its tables; ours go by their names in the top level of `seesr`
 _OWN_COMPONENTS = ("Autoencoder", "ConvTagger", "Enlarger", "SemanticControlNet", "SemanticUNet", "Tagger", "TextTower")
@@ -38,7 +38,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):
     """
 
     model_cpu_offload_seq = "tagger->text_encoder->enlarger->controlnet->unet->vae"
-    _optional_components = ["vae", "text_encoder", "tokenizer", "tagger", "unet", "controlnet", "scheduler", "enlarger"]  # noqa: RUF012
+    _optional_components = list(COMPONENTS)  # noqa: RUF012
 
     def __init__(
         self,

@@ -19,7 +19,7 @@ from seesr.errors import SeesrError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from seesr.restoration import Restorer
+    from seesr.restoration.restorer import Restorer
 
 app = typer.Typer(
     help="Restore real photos with SeeSR: semantics-aware super-resolution.",
@@ -120,9 +120,9 @@ def upscale(
 
     jobs = plan_jobs(inputs, output, suffix, ext)  # a wrong path is told at once, before the slow imports
     from seesr.apps.restore import RestoreOptions, restore_files
-    from seesr.images import MAX_PIXELS
     from seesr.loading import load_restorer
-    from seesr.photo_deep import check_deep
+    from seesr.photos.files import MAX_PIXELS
+    from seesr.photos.sixteen_bit import check_deep
 
     settings = {
         "prompt": prompt,
@@ -160,8 +160,8 @@ def upscale(
 def tags(inputs: Inputs, model: Model = "mini", device: Device = "auto", dtype: Dtype = "auto") -> None:
     """Print what DAPE sees in each photo, with probabilities."""
     from seesr.apps.folder import find_photos
-    from seesr.images import read_photo
     from seesr.loading import load_tagger
+    from seesr.photos.photo import read_photo
 
     restorer = _load(load_tagger, model, device, dtype, exact=True)
     if restorer.tagger is None:
@@ -228,7 +228,8 @@ def degrade(
 ) -> None:
     """Degrade a photo the way training data is made."""
     from seesr.degradation import degrade_photo, sheet
-    from seesr.images import check_writable, read_photo, write_photo
+    from seesr.photos.files import check_writable, write_photo
+    from seesr.photos.photo import read_photo
 
     check_writable(output)
     make = sheet if grid else degrade_photo
@@ -253,7 +254,7 @@ def train(
     stages = ("autoencoder", "dape", "enlarger", "prior", "seesr", "tagger", "text", "turbo")
     if stage not in stages:
         raise SeesrError(f"no training stage {stage!r}; there are {', '.join(stages)}")
-    import_module(f"seesr.training.{stage}").train(config, overrides or [])
+    import_module(f"seesr.training.stages.{stage}").train(config, overrides or [])
 
 
 app.command()(evaluate)

@@ -10,7 +10,7 @@ import typer
 from seesr.errors import SeesrError
 
 if TYPE_CHECKING:
-    from seesr.training.packing import Progress
+    from seesr.data.packing import Progress
 
 app = typer.Typer(help="Photos for training and testing: pack, check, tag, degrade.", no_args_is_help=True)
 
@@ -48,7 +48,7 @@ def pack(
     shard_mb: Annotated[int, typer.Option(help="Photos per shard, in megabytes.")] = 500,
 ) -> None:
     """Pack photos into shards with an index, which training reads in any order and over a network."""
-    from seesr.training import known_sets, packing
+    from seesr.data import known_sets, packing
 
     files = packing.pictures_in(folder)
     if archive is not None and known is None:
@@ -74,7 +74,7 @@ def pack(
 @app.command()
 def index(shards: Annotated[list[Path], typer.Argument(help="Shards made elsewhere.", show_default=False)]) -> None:
     """Make the index of shards that other programs packed."""
-    from seesr.training.shards import index_name, scan_shard, write_index
+    from seesr.data.shards import index_name, scan_shard, write_index
 
     for shard in shards:
         entries = scan_shard(shard)
@@ -85,7 +85,7 @@ def index(shards: Annotated[list[Path], typer.Argument(help="Shards made elsewhe
 @app.command()
 def check(sources: Sources) -> None:
     """Read and decode every photo, and compare checksums; exit code 2 if anything is wrong."""
-    from seesr.training import packing
+    from seesr.data import packing
 
     with _bar("checking") as progress:
         count, wrong = packing.check(sources, progress)
@@ -105,13 +105,13 @@ def tag(
 ) -> None:
     """See the tags of whole photos once, for training with tags=photo; kept beside each source."""
     from seesr.checkpoints.registry import resolve
+    from seesr.data.shards import expand
+    from seesr.data.write_tags import write_tags
     from seesr.devices import choose_device
-    from seesr.training.dape import load_tagger
-    from seesr.training.shards import expand
-    from seesr.training.tagging import write_tags
+    from seesr.loading import tagger_from_folder
 
     folder = Path(model) if Path(model).is_dir() else resolve(model)
-    tagger = load_tagger(folder).to(choose_device(device))
+    tagger = tagger_from_folder(folder).to(choose_device(device))
     for source in (path for pattern in sources for path in expand(pattern)):
         with _bar(source) as progress:
             file, tagged, damaged = write_tags(source, tagger, batch, progress)
@@ -128,8 +128,8 @@ def synthetic(
     seed: Seed = 0,
 ) -> None:
     """Make a synthetic test set in the manner of DIV2K-Val, for 'seesr evaluate'."""
-    from seesr.training.photos import load_photos
-    from seesr.training.synthetic_set import make_test_set
+    from seesr.data.photos import load_photos
+    from seesr.data.synthetic_set import make_test_set
 
     photos = load_photos(sources, crop, small="skip")
     with _bar("degrading") as progress:

@@ -38,11 +38,11 @@ def evaluate(
     from seesr.apps.progress import console
     from seesr.devices import choose_device
     from seesr.evaluation.methods import make_method
-    from seesr.evaluation.metrics import METRICS, get_metric
     from seesr.evaluation.record import write_csv, write_json
     from seesr.evaluation.report import write_report
     from seesr.evaluation.run import read_testset, run_evaluation
     from seesr.evaluation.table import write_table
+    from seesr.metrics.registry import METRICS, get_metric
 
     logging.disable_progress_bar()  # the line of what is being done says enough
     names = list(METRICS) if metrics is None else [name.strip() for name in metrics.split(",") if name.strip()]
@@ -108,8 +108,8 @@ def _summary(results: "Results") -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    from seesr.evaluation.metrics import METRICS
     from seesr.evaluation.report import decimals, signed
+    from seesr.metrics.registry import METRICS
 
     title = f"{results.testset.folder}: {len(results.testset.pairs)} pictures"
     title += f"; differences are to {results.against}" if results.against else ""

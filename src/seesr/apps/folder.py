@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from seesr.errors import SeesrError
-from seesr.images import READABLE, WRITABLE, check_writable, output_name
+from seesr.photos.files import READABLE, WRITABLE, check_writable, output_name
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,8 @@ def plan_jobs(inputs: Sequence[Path], output: Path, suffix: str = "", ext: str |
     """Pair every photo with the file its restoration goes to.
 
     One input file and an `output` with a picture's suffix: that very file. Otherwise `output` is a folder: files go
-    into it under the name `seesr.images.output_name` gives them, folders with their tree kept. Names that would meet
-    keep their old extension too (`a.jpg.png`).
+    into it under the name that `seesr.photos.files.output_name` gives them, folders with their tree kept. Names that
+    would meet keep their old extension too (`a.jpg.png`).
 
     Raises:
         SeesrError: an input is missing, a folder holds no photo, a result would replace its own source, or the output

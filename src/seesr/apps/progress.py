@@ -5,7 +5,7 @@ from types import TracebackType
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from seesr.outputs import Progress as Event
+from seesr.restoration.outputs import Progress as Event
 
 console = Console(stderr=True, highlight=False)
 """Messages and bars; results that another program may read go to standard output."""

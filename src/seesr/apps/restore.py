@@ -8,29 +8,21 @@ from typing import Any
 
 from seesr.apps.folder import Job
 from seesr.apps.progress import RestorationBars
-from seesr.deep import DeepPicture
-from seesr.enlarging import output_size, working_size
 from seesr.errors import SeesrError
-from seesr.images import (
-    check_writable,
-    finish_photo,
-    format_notes,
-    longest_side,
-    read_photo,
-    side_by_side,
-    target_scale,
-    write_photo,
-)
-from seesr.photo_deep import finish_deep, write_deep
-from seesr.photo_memory import check_result_fits
-from seesr.restoration import Restorer
+from seesr.photos.files import check_writable, format_notes, longest_side, write_photo
+from seesr.photos.limits import check_result_fits
+from seesr.photos.photo import finish_photo, read_photo
+from seesr.photos.pictures import DeepPicture, side_by_side
+from seesr.photos.sixteen_bit import finish_deep, write_deep
+from seesr.restoration.restorer import Restorer
+from seesr.restoration.sizes import output_size, target_scale, working_size
 
 
 @dataclass(frozen=True)
 class RestoreOptions:
     """What to make of each photo.
 
-    scale, longest, fit: size of the result, at most one of them (`seesr.images.target_scale`).
+    scale, longest, fit: size of the result, at most one of them (`seesr.restoration.sizes.target_scale`).
     max_pixels: photos with more are refused. quality: of JPEG, WebP and AVIF. bits: 8 or 16 a channel.
     compare: write a side-by-side as well.
     settings: keyword arguments of the pipeline's call.

@@ -97,7 +97,7 @@ def tags(
     from seesr.evaluation.semantics.plots import plot_preserved
     from seesr.evaluation.semantics.preservation import preserved_tags, write_preserved
     from seesr.evaluation.semantics.rows import open_testset
-    from seesr.evaluation.semantics.tags import FIGURES
+    from seesr.metrics.tags import FIGURES
 
     check_folder(output)
     target = _device(device)
@@ -129,7 +129,7 @@ def dape(
     """RAM and DAPE on photos degraded more and more: precision, recall and AP of their tags, with a plot."""
     from seesr.evaluation.semantics.experiment import Settings, dape_experiment, read_photos, write_experiment
     from seesr.evaluation.semantics.plots import plot_experiment
-    from seesr.evaluation.semantics.tags import FIGURES
+    from seesr.metrics.tags import FIGURES
 
     check_folder(output)
     settings = Settings(degrade, _numbers(strengths), size, seed, truth, limit)  # type: ignore[arg-type]
@@ -164,9 +164,9 @@ def shapes(
 
 def _tagger(name: str, device: "torch.device") -> Any:
     from seesr.checkpoints.registry import BUILT, EMBEDDED, resolve
-    from seesr.training.dape import load_tagger
+    from seesr.loading import tagger_from_folder
 
-    return load_tagger(resolve(name) if name in (*EMBEDDED, *BUILT) else Path(name)).to(device)
+    return tagger_from_folder(resolve(name) if name in (*EMBEDDED, *BUILT) else Path(name)).to(device)
 
 
 def _device(name: str) -> "torch.device":

@@ -1,0 +1,1 @@
+"""Weights: published checkpoints, models by name, downloads, conversion both ways."""

@@ -4,9 +4,13 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+
+from safetensors import SafetensorError
 
 from seesr.checkpoints.sources import RECIPES, cache_root, weights_of
 from seesr.errors import SeesrError
@@ -135,7 +139,7 @@ def _build(name: str, folder: Path) -> None:
 
 
 def _convert(name: str, published: Path, model: Path, found: dict[str, Path]) -> None:
-    from seesr.checkpoints.upstream import convert  # which imports the pipeline, which imports this module
+    from seesr.checkpoints.upstream import convert  # slow to import
 
     recipe = RECIPES[name]
     try:
@@ -174,3 +178,16 @@ def read_record(folder: Path) -> dict[str, Any] | None:
         return json.loads((folder / RECORD).read_text())
     except (OSError, ValueError):
         return None
+
+
+@contextmanager
+def loading_errors(name: str) -> Iterator[None]:
+    """Turn whatever a damaged model makes libraries raise into a SeesrError that names the model."""
+    try:
+        yield
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError) as error:
+        raise SeesrError(f"{name}: the model cannot be loaded ({_first_line(error)})") from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().partition("\n")[0]

@@ -8,9 +8,6 @@ tensor shapes. Everything is checked before anything is written, and the folder 
 import json
 import re
 import shutil
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -21,13 +18,14 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
+from seesr.atomic import new_folder
 from seesr.checkpoints.files import StateDict, find_weights, load_strictly, read_json, read_lines, read_state_dict
+from seesr.checkpoints.model_folder import write_model
 from seesr.checkpoints.ram import build_tagger, split_tied, to_published
 from seesr.errors import SeesrError
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, image_attention_parameters
 from seesr.models.tagger import Tagger
-from seesr.pipeline import SeeSRPipeline
-from seesr.profiles import FAST, TURBO
+from seesr.restoration.profiles import FAST, TURBO
 
 _OLD_VAE_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
@@ -59,30 +57,28 @@ def convert(
     Raises:
         SeesrError: `out` exists, or a file is missing, damaged, of the wrong kind or does not fit the others.
     """
-    with _whole_folder(out) as folder:
-        pipeline = SeeSRPipeline(
-            vae=_read_vae(base / "vae"),
-            text_encoder=_read_text_encoder(base / "text_encoder"),
-            tokenizer=_read_tokenizer(base / "tokenizer"),
-            scheduler=_read_scheduler(base / "scheduler"),
-            tagger=read_tagger(ram, dape, tags, thresholds),
-            unet=_read_turbo_unet(base / "unet", seesr / "unet")
+    with new_folder(out) as folder:
+        components: dict[str, Any] = {
+            "vae": _read_vae(base / "vae"),
+            "text_encoder": _read_text_encoder(base / "text_encoder"),
+            "tokenizer": _read_tokenizer(base / "tokenizer"),
+            "scheduler": _read_scheduler(base / "scheduler"),
+            "tagger": read_tagger(ram, dape, tags, thresholds),
+            "unet": _read_turbo_unet(base / "unet", seesr / "unet")
             if turbo
             else read_rca_model(SemanticUNet, seesr / "unet"),
-            controlnet=read_rca_model(SemanticControlNet, seesr / "controlnet"),
-            profiles={"fast": (TURBO if turbo else FAST).to_dict()},
-            default_profile="fast" if turbo else "paper",
-        )
-        if pipeline.text_encoder.config.hidden_size != pipeline.unet.config.cross_attention_dim:
+            "controlnet": read_rca_model(SemanticControlNet, seesr / "controlnet"),
+        }
+        if components["text_encoder"].config.hidden_size != components["unet"].config.cross_attention_dim:
             raise SeesrError(f"{base}: its text tower does not fit the UNet of {seesr}; is it Stable Diffusion 2-base?")
         if dtype is not None:
-            for component in pipeline.components.values():
+            for component in components.values():
                 if isinstance(component, nn.Module):
                     nn.Module.to(component, dtype)  # past diffusers' own `to`, which talks about devices
-        pipeline.save_pretrained(folder)
-        for (
-            name
-        ) in _TOKENIZER_FILES:  # transformers 5 writes one tokenizer.json instead, which older releases can't read
+        profiles = {"fast": (TURBO if turbo else FAST).to_dict()}
+        write_model(folder, components, profiles, default_profile="fast" if turbo else "paper")
+        # transformers 5 writes one tokenizer.json instead, which older releases cannot read
+        for name in _TOKENIZER_FILES:
             if (base / "tokenizer" / name).is_file():
                 shutil.copyfile(base / "tokenizer" / name, folder / "tokenizer" / name)
 
@@ -97,7 +93,7 @@ def convert_to_upstream(model: Path, out: Path) -> None:
     missing = [part for part in parts if not (model / part).is_dir()]
     if missing:
         raise SeesrError(f"{model}: has no {', '.join(missing)}; only the folder of a complete SeeSR converts back")
-    with _whole_folder(out) as folder:
+    with new_folder(out) as folder:
         for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
             shutil.copytree(model / part, folder / "base" / part)
         weights = find_weights(folder / "base" / "text_encoder")
@@ -222,25 +218,3 @@ def _read_scheduler(folder: Path) -> DDPMScheduler:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     path.write_text(json.dumps(content, indent=2, sort_keys=True) + "\n")
-
-
-@contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
-    """A temporary folder beside `out` that becomes `out` when the block ends well and disappears otherwise."""
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise SeesrError(f"{out}: exists already; choose another folder or remove it first")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
-    except OSError as error:
-        raise SeesrError(f"{out}: cannot be written ({error.strerror})") from error
-    try:
-        yield temporary
-        temporary.chmod(0o755)
-        if out.exists():
-            out.rmdir()
-        temporary.rename(out)
-    except OSError as error:
-        raise SeesrError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

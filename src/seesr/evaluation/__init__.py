@@ -1,0 +1,1 @@
+"""Methods run on test sets and compared: runs, reports, baselines, semantic tests."""

@@ -7,9 +7,8 @@ computes only what is new. A metric that cannot run is listed with the reason; i
 import hashlib
 import json
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +16,12 @@ import numpy as np
 import torch
 
 import seesr
+from seesr.data.pairs import Pair, pair_images
 from seesr.errors import SeesrError
-from seesr.evaluation.metrics import METRICS, Metric, available, get_metric
-from seesr.images import READABLE, read_photo, to_tensor
-
-SEED = 0
-RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A restored picture and its reference, if there is one; `name` is the restored file's name without suffix."""
-
-    name: str
-    restored: Path
-    reference: Path | None
-
-
-@dataclass(frozen=True)
-class Mean:
-    """Mean over pictures with its 95 % percentile bootstrap interval; no interval for figures of a whole set (FID)."""
-
-    mean: float
-    low: float | None
-    high: float | None
-
-
-@dataclass(frozen=True)
-class Difference:
-    """Mean of paired differences, its 95 % bootstrap interval and the two-sided p of a sign-flip permutation test.
-
-    p is exact where all patterns of signs can be gone through (13 pictures or fewer), else of `RESAMPLES` random ones.
-    """
-
-    mean: float
-    low: float
-    high: float
-    p_value: float
+from seesr.metrics.intervals import Difference, Mean, bootstrap_interval, bootstrap_mean, sign_flip_p
+from seesr.metrics.registry import METRICS, Metric, available, get_metric
+from seesr.photos.photo import read_photo
+from seesr.photos.pictures import to_tensor
 
 
 @dataclass(frozen=True)
@@ -126,30 +94,6 @@ def evaluate_folder(
     return Evaluation(rows, summary, unavailable)
 
 
-def pair_images(restored: Path, reference: Path | None) -> list[Pair]:
-    """Pictures of two folders by name without suffix, sorted; the reference is None throughout if no folder is given.
-
-    Raises:
-        SeesrError: a folder is missing or empty, a name occurs twice, or a picture has no partner.
-    """
-    outputs = _images_by_name(restored)
-    if reference is None:
-        return [Pair(name, path, None) for name, path in outputs.items()]
-    targets = _images_by_name(reference)
-    for present, absent, folder in ((outputs, targets, reference), (targets, outputs, restored)):
-        lonely = [path for name, path in present.items() if name not in absent]
-        if lonely:
-            more = f" (and {len(lonely) - 1} more)" if len(lonely) > 1 else ""
-            raise SeesrError(f"{lonely[0]}{more}: no picture of that name in {folder}; add it or take this one out")
-    return [Pair(name, path, targets[name]) for name, path in outputs.items()]
-
-
-def bootstrap_mean(values: Sequence[float]) -> Mean:
-    """Mean with its 95 % percentile bootstrap interval (Efron 1979), seed fixed."""
-    low, high = _bootstrap_interval(np.asarray(values, dtype=np.float64))
-    return Mean(float(np.mean(values)), low, high)
-
-
 def paired_difference(ours: Evaluation, theirs: Evaluation, metric: str) -> Difference:
     """How much `ours` lies above `theirs` in a metric, picture by picture.
 
@@ -163,51 +107,14 @@ def paired_difference(ours: Evaluation, theirs: Evaluation, metric: str) -> Diff
         name = min(first.keys() ^ second.keys())
         raise SeesrError(f"{name} was scored for only one of the two methods; compare them on the same pictures")
     differences = np.array([first[name] - second[name] for name in first], dtype=np.float64)
-    low, high = _bootstrap_interval(differences)
-    return Difference(float(differences.mean()), low, high, _sign_flip_p(differences))
-
-
-def _sign_flip_p(differences: np.ndarray) -> float:
-    """How often the mean is as far from 0 as it is when every difference could as well have the other sign."""
-    exact = 2**differences.size <= RESAMPLES
-    rng = np.random.default_rng(SEED)
-    patterns: Iterable[Any] = (
-        product((-1.0, 1.0), repeat=differences.size)
-        if exact
-        else (rng.choice((-1.0, 1.0), differences.size) for _ in range(RESAMPLES))
-    )
-    flipped = np.array([abs((differences * signs).mean()) for signs in patterns])
-    observed = abs(differences.mean())
-    # the margin lets sums that are equal but for rounding count as equal
-    extreme = int((flipped >= observed - 1e-12 * max(observed, 1.0)).sum())
-    return extreme / flipped.size if exact else (extreme + 1) / (RESAMPLES + 1)  # drawn: the data count as one pattern
-
-
-def _bootstrap_interval(values: np.ndarray) -> tuple[float, float]:
-    rng = np.random.default_rng(SEED)
-    means = [values[rng.integers(values.size, size=values.size)].mean() for _ in range(RESAMPLES)]
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(low), float(high)
+    low, high = bootstrap_interval(differences)
+    return Difference(float(differences.mean()), low, high, sign_flip_p(differences))
 
 
 def _missing(metric: Metric, reference: Path | None, device: str) -> str | None:
     if metric.needs_reference and reference is None:
         return "needs reference pictures, and no folder of them was given"
     return available(metric.name, device)
-
-
-def _images_by_name(folder: Path) -> dict[str, Path]:
-    if not folder.is_dir():
-        raise SeesrError(f"{folder}: no such folder")
-    images: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        if path.suffix.lower() in READABLE and not path.name.startswith("."):
-            if path.stem in images:
-                raise SeesrError(f"{path}: {images[path.stem].name} has the same name; keep one of the two")
-            images[path.stem] = path
-    if not images:
-        raise SeesrError(f"{folder}: no pictures in this folder")
-    return images
 
 
 def _score(pair: Pair, metrics: list[Metric], device: str) -> dict[str, float]:

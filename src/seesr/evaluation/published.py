@@ -1,7 +1,7 @@
 """Figures that papers printed for the field's three test sets, as data: what a measured table can be held against.
 
 They stand in `published.csv`, a row per method and test set with the paper and table it was taken from; all were made
-on StableSR's 512 x 512 crops with the metrics' variants that `seesr.evaluation.metrics` names.
+on StableSR's 512 x 512 crops with the metrics' variants that `seesr.metrics.registry` names.
 """
 
 import csv
@@ -12,7 +12,7 @@ from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
-from seesr.evaluation.metrics import METRICS
+from seesr.metrics.registry import METRICS
 
 REPRODUCED_WITHIN = {
     "PSNR": 0.1,

@@ -1,17 +1,14 @@
 """An evaluation written down: a table of every figure, and a JSON file with all it takes to judge or repeat them."""
 
-import csv
-import io
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from seesr.evaluation.benchmark import RESAMPLES, SEED
-from seesr.evaluation.machine import machine, versions
-from seesr.evaluation.metrics import METRICS
+from seesr.atomic import csv_text, write_text
 from seesr.evaluation.run import Results, mebibytes
+from seesr.machine import machine, versions
+from seesr.metrics.intervals import RESAMPLES, SEED
+from seesr.metrics.registry import METRICS
 
 
 def write_csv(results: Results, path: Path) -> None:
@@ -52,20 +49,3 @@ def write_json(results: Results, path: Path) -> None:
         "images": results.rows(),
     }
     write_text(path, json.dumps(content, indent=1, allow_nan=False) + "\n")
-
-
-def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of the same keys as CSV with a head; None is an empty cell."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -15,13 +15,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seesr.evaluation.benchmark import RESAMPLES, Difference, Mean
-from seesr.evaluation.machine import machine, versions
-from seesr.evaluation.metrics import METRICS
+from seesr.atomic import write_text
 from seesr.evaluation.published import REPRODUCED_WITHIN, PublishedRow, Reproduction, published_for
-from seesr.evaluation.record import write_text
 from seesr.evaluation.run import MethodResult, Results, mebibytes
-from seesr.images import read_photo
+from seesr.machine import machine, versions
+from seesr.metrics.intervals import RESAMPLES, Difference, Mean
+from seesr.metrics.registry import METRICS
+from seesr.photos.photo import read_photo
 
 MOST_PICTURES = 120
 """A report with more would be too large to open; then the worst and the best are shown."""

@@ -16,20 +16,16 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from seesr.data.pairs import Pair, pair_images
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Case, Method
-from seesr.evaluation.benchmark import (
-    Difference,
-    Evaluation,
-    Pair,
-    evaluate_folder,
-    pair_images,
-    paired_difference,
-)
-from seesr.evaluation.machine import hardware
-from seesr.evaluation.metrics import get_metric
+from seesr.evaluation.benchmark import Evaluation, evaluate_folder, paired_difference
 from seesr.evaluation.published import Reproduction, reproductions
-from seesr.images import read_photo, write_photo
+from seesr.machine import hardware
+from seesr.metrics.intervals import Difference
+from seesr.metrics.registry import get_metric
+from seesr.photos.files import write_photo
+from seesr.photos.photo import read_photo
 
 SCALE = 4
 """Enlargement where there is no reference to tell it: that of all the field's test sets."""

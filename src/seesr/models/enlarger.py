@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesr.models.network import Network, keeps_config
-from seesr.tiling import even_starts
+from seesr.tiling.geometry import even_starts
 
 SCALE = 4
 TILE = 256

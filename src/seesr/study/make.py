@@ -18,9 +18,9 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
+from seesr.data.pairs import pair_images
 from seesr.errors import SeesrError
-from seesr.evaluation.benchmark import pair_images
-from seesr.images import read_photo
+from seesr.photos.photo import read_photo
 from seesr.study.design import DEGRADED, GOOD, PUBLIC, Part, Question, Study, write_study
 
 LONGEST = 16383

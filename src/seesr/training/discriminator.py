@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.parametrizations import spectral_norm
 
-from seesr.evaluation.backbones import VGG16_CHANNELS
+from seesr.metrics.backbones import VGG16_CHANNELS
 
 
 class Discriminator(nn.Module):

@@ -12,9 +12,8 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from accelerate.utils import set_seed
@@ -22,12 +21,12 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from seesr.devices import choose_device, choose_dtype
+from seesr.atomic import write_folder
 from seesr.errors import SeesrError
 from seesr.training import sharding
 from seesr.training.averaging import WeightAverage
 from seesr.training.checkpoints import Checkpoints, Counters
-from seesr.training.folders import write_folder
+from seesr.training.loop_config import LoopConfig
 from seesr.training.optimizers import learning_rate_factor, make_optimizer
 from seesr.training.process import channels_last, make_accelerator, on_signal
 from seesr.training.progress import Progress
@@ -35,60 +34,6 @@ from seesr.training.progress import Progress
 logger = logging.getLogger(__name__)
 
 _GIVE_UP_AFTER = 20  # steps without a finite gradient, one after the other
-
-
-@dataclass(kw_only=True)
-class LoopConfig:
-    """What every stage's config has. Minutes are of this run, steps are of the training as a whole."""
-
-    output: str  # folder for checkpoints, logs and the trained model; a run continues what it finds there
-    steps: int  # optimiser steps; the schedule spans them
-    batch_size: int  # per process and micro-batch
-    learning_rate: float
-    seed: int = 0
-    accumulate: int = 1  # micro-batches per step
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # auto: bf16 where it is the faster, else fp32
-    sharded: bool = False  # weights and optimiser split among the processes (FSDP) instead of copied (DDP)
-    optimizer: Literal["adamw", "adamw8bit"] = "adamw"
-    betas: tuple[float, float] = (0.9, 0.999)
-    weight_decay: float = 0.0
-    clip_norm: float | None = 1.0  # for each parameter group
-    schedule: Literal["constant", "cosine", "halve"] = "constant"  # after the warm-up
-    halve_at: list[int] = field(default_factory=list)  # steps, for `halve`
-    warmup_steps: int = 0
-    ema_decay: float = 0.999  # 0: the averaged weights are the trained ones
-    max_minutes: float | None = None  # stop cleanly after this long
-    checkpoint_minutes: float = 5.0
-    checkpoint_steps: int | None = None  # and after so many steps
-    keep_checkpoints: int = 2
-    light_checkpoint: bool = False  # beside each checkpoint a small one in `light/`, for other machines
-    rewarm_steps: int = 100  # of the learning rate, after going on from a light one
-    validate_steps: int | None = None  # None: only at the end
-    log_seconds: float = 30.0  # between log lines where there is no terminal
-    workers: int = 0  # processes that prepare samples
-    threads: int | None = None  # of torch on the CPU
-
-    def __post_init__(self) -> None:
-        if self.precision == "auto":
-            half = choose_dtype("auto", choose_device()) != torch.float32
-            self.precision = "bf16" if half else "fp32"
-        positive = ("steps", "batch_size", "accumulate", "keep_checkpoints", "learning_rate", "checkpoint_minutes")
-        for key in (*positive, "checkpoint_steps", "rewarm_steps"):
-            value = getattr(self, key)
-            if value is not None and value <= 0:
-                raise SeesrError(f"{key} is {value}; give a number above 0")
-        if self.workers < 0:
-            raise SeesrError(f"workers is {self.workers}; give 0 or the number of processes")
-        if self.sharded and (self.light_checkpoint or self.precision == "fp16" or self.optimizer != "adamw"):
-            raise SeesrError(
-                "sharded goes with adamw in fp32 or bf16, and without light_checkpoint; change one of them"
-            )
-        if not 0 <= self.ema_decay < 1:
-            raise SeesrError(f"ema_decay is {self.ema_decay}; give a number from 0 to below 1")
-        if self.warmup_steps > self.steps:
-            raise SeesrError(f"warmup_steps is {self.warmup_steps}, more than steps ({self.steps})")
-        if bool(self.halve_at) != (self.schedule == "halve"):
-            raise SeesrError(f"halve_at is {self.halve_at} with schedule {self.schedule}; they go together")
 
 
 class Stage(ABC):

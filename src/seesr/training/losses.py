@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seesr.evaluation.dists import Dists
+from seesr.metrics.dists import Dists
 from seesr.training.discriminator import frozen_scores
 
 

@@ -1,17 +1,15 @@
 """Optimisers by name, and the learning rate over the steps."""
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from seesr.errors import SeesrError
-
-if TYPE_CHECKING:
-    from seesr.training.loop import LoopConfig
+from seesr.training.loop_config import LoopConfig
 
 
-def make_optimizer(config: "LoopConfig", groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+def make_optimizer(config: LoopConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     """AdamW (Loshchilov and Hutter, arXiv 1711.05101) over parameter groups, its moments in float32 or in 8 bits.
 
     In 8 bits (Dettmers et al., arXiv 2110.02861) tensors of less than 4096 values keep moments of 32 bits.
@@ -32,7 +30,7 @@ def make_optimizer(config: "LoopConfig", groups: list[dict[str, Any]]) -> torch.
     return AdamW8bit(groups, betas=config.betas, weight_decay=config.weight_decay)
 
 
-def learning_rate_factor(config: "LoopConfig", step: int, rewarm_from: int | None = None) -> float:
+def learning_rate_factor(config: LoopConfig, step: int, rewarm_from: int | None = None) -> float:
     """Share of the learning rate at `step`, counted from 0: linear warm-up, then the schedule.
 
     `rewarm_from` is the step at which the optimiser began anew: its moments are those of few steps, so the rate rises

@@ -19,9 +19,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from seesr.data.samples import Crops, DegradationMix, Photo
 from seesr.errors import SeesrError
 from seesr.models.enlarger import Enlarger
-from seesr.training.data import Crops, DegradationMix, Photo
 
 logger = logging.getLogger(__name__)
 

@@ -15,10 +15,10 @@ import torch.nn.functional as F
 import yaml
 from torch import Tensor, nn
 
+from seesr.data.samples import load_photos
 from seesr.errors import SeesrError
-from seesr.evaluation.semantics.tags import average_precision
+from seesr.metrics.tags import average_precision
 from seesr.models.conv_tagger import ConvTagger
-from seesr.training.data import load_photos
 
 RIDGE = 0.03
 FOLDS = 8

@@ -14,8 +14,8 @@ from torch import Tensor
 
 from seesr.checkpoints.efficientnet import load_published
 from seesr.checkpoints.wordnet import group_classes, read_nouns
+from seesr.data.photos import Photo, load_photos
 from seesr.models.conv_tagger import ConvTagger
-from seesr.training.photos import Photo, load_photos
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
 EVIDENCE = 8.0

@@ -61,9 +61,9 @@ def check_model(folder: Path, verify: bool = False) -> tuple[int, str]:
     from safetensors import SafetensorError, safe_open
 
     from seesr.checkpoints.files import check_finite, find_weights, report_mismatch
+    from seesr.checkpoints.meta import meta_networks
     from seesr.checkpoints.registry import read_record
     from seesr.checkpoints.transfer import sha256_of
-    from seesr.estimate import meta_networks
     from seesr.models.int8 import SCALE_SUFFIX
 
     networks = meta_networks(folder)

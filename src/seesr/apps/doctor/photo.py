@@ -20,11 +20,12 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
     import psutil
     import torch
 
+    from seesr.apps.estimates import estimate, estimate_published
     from seesr.checkpoints.download import gigabytes
     from seesr.checkpoints.sources import RECIPES
     from seesr.devices import choose_device, choose_dtype, measure_rate
-    from seesr.estimate import estimate, estimate_published
-    from seesr.images import read_photo, target_scale
+    from seesr.photos.photo import read_photo
+    from seesr.restoration.sizes import target_scale
 
     try:
         photo = read_photo(path)

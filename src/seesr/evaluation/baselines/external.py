@@ -12,7 +12,8 @@ from typing import Any
 
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Case, Restored, fingerprint, peak_resident
-from seesr.images import READABLE, read_photo
+from seesr.photos.files import READABLE
+from seesr.photos.photo import read_photo
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from PIL import Image
 
-from seesr.images import to_pil, to_tensor
+from seesr.photos.pictures import to_pil, to_tensor
 
 TILE = 256
 """Pixels a side, of the low-resolution picture, where a network can be cut."""

@@ -15,19 +15,19 @@ import numpy as np
 import torch
 from PIL import Image
 
+from seesr.atomic import csv_text, write_text
+from seesr.data.samples import Photo, load_photos
 from seesr.degradation import apply, draw, preset
 from seesr.degradation.strength import soften
 from seesr.errors import SeesrError
-from seesr.evaluation.machine import machine, versions
-from seesr.evaluation.record import csv_text, write_text
 from seesr.evaluation.run import SCALE, Progress
 from seesr.evaluation.semantics.preservation import flat
 from seesr.evaluation.semantics.sight import look
-from seesr.evaluation.semantics.tags import TagScores, paired_intervals, score_tags
-from seesr.images import to_pil, to_tensor
+from seesr.machine import machine, versions
+from seesr.metrics.tags import TagScores, paired_intervals, score_tags
 from seesr.models.lora import lora_layers
 from seesr.models.tagging import PhotoTagger
-from seesr.training.data import Photo, load_photos
+from seesr.photos.pictures import to_pil, to_tensor
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 RAM, DAPE = "RAM", "DAPE"
@@ -109,7 +109,7 @@ def dape_experiment(
 
 
 def read_photos(sources: Sequence[str]) -> Sequence[Photo]:
-    """Photos of folders and WebDataset shards, with the JSON beside each; see `seesr.training.data.load_photos`."""
+    """Photos of folders and WebDataset shards, with the JSON beside each; see `seesr.data.samples.load_photos`."""
     return load_photos(list(sources), 1)
 
 

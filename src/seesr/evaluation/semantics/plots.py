@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from seesr.errors import SeesrError
 from seesr.evaluation.semantics.experiment import DAPE, RAM, Point
 from seesr.evaluation.semantics.preservation import Preserved
-from seesr.evaluation.semantics.tags import FIGURES
+from seesr.metrics.tags import FIGURES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seesr.evaluation.machine import machine, versions
+from seesr.atomic import csv_text, write_text
 from seesr.evaluation.methods import Method
-from seesr.evaluation.record import csv_text, write_text
 from seesr.evaluation.run import Progress, Testset
 from seesr.evaluation.semantics.rows import HR, Row, make_rows, read_cut, sizes_of
 from seesr.evaluation.semantics.sight import look
-from seesr.evaluation.semantics.tags import Sight, TagScores, score_tags
+from seesr.machine import machine, versions
+from seesr.metrics.tags import Sight, TagScores, score_tags
 from seesr.models.tagging import PhotoTagger
 
 

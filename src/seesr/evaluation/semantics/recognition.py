@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from seesr.atomic import csv_text, write_text
 from seesr.errors import SeesrError
-from seesr.evaluation.machine import machine, versions
 from seesr.evaluation.methods import Method
-from seesr.evaluation.record import csv_text, write_text
 from seesr.evaluation.run import Progress, Testset, folder_name
 from seesr.evaluation.semantics.boxes import NAMES, Detections, box_ap, load_pycocotools
 from seesr.evaluation.semantics.coco import Category, Instances, Panoptic, SegmentMap, check_pictures, to_colors
 from seesr.evaluation.semantics.networks import Detector, Segmenter
 from seesr.evaluation.semantics.rows import Row, make_rows, read_cut, sizes_of
 from seesr.evaluation.semantics.segments import MeanIoU, PanopticQuality, category_map
+from seesr.machine import machine, versions
 
 SEGMENT_NAMES = ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff", "mIoU")
 

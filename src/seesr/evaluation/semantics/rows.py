@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from PIL import Image
 
+from seesr.data.pairs import Pair, pair_images
 from seesr.degradation import degrade_photo, preset
 from seesr.errors import SeesrError
-from seesr.evaluation.benchmark import Pair, pair_images
 from seesr.evaluation.methods import Method, make_method
 from seesr.evaluation.run import SCALE, Progress, Testset, folder_name, read_testset, restore_testset
-from seesr.images import read_photo, write_photo
+from seesr.photos.files import write_photo
+from seesr.photos.photo import read_photo
 
 HR, LR = "HR", "LR"
 

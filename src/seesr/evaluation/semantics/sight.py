@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seesr.evaluation.semantics.tags import Sight
-from seesr.images import to_tensor
+from seesr.metrics.tags import Sight
 from seesr.models.dape import plain_ram
 from seesr.models.tagging import PhotoTagger
+from seesr.photos.pictures import to_tensor
 
 
 @torch.inference_mode()

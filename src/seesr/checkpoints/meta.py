@@ -1,0 +1,39 @@
+"""The networks of a model on the meta device: shapes without numbers, to count what they would need."""
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import init_empty_weights
+
+from seesr.checkpoints.files import read_json
+
+NETWORKS = ("tagger", "text_encoder", "enlarger", "vae", "controlnet", "unet")
+
+
+def meta_networks(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+    """The networks of a model folder on the meta device: name of the part → network, in `dtype`.
+
+    Raises:
+        SeesrError: a config is missing or not JSON.
+    """
+    index = read_json(folder / "model_index.json")
+    networks = {}
+    for name in NETWORKS:
+        library, class_name = index.get(name) or (None, None)
+        if library is None or class_name is None:
+            continue
+        network_class = getattr(import_module(library), class_name)
+        config = read_json(folder / name / "config.json")
+        with init_empty_weights(include_buffers=False):
+            if config_class := getattr(network_class, "config_class", None):  # of transformers
+                network = network_class(config_class.from_dict(config))
+            else:
+                network = network_class(**{key: value for key, value in config.items() if not key.startswith("_")})
+        networks[name] = as_meta(network, dtype)
+    return networks
+
+
+def as_meta(network: torch.nn.Module, dtype: torch.dtype) -> Any:
+    return torch.nn.Module.to(network, "meta", dtype).eval().requires_grad_(False)

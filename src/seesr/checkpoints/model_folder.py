@@ -1,0 +1,49 @@
+"""A model as a folder in diffusers' layout: a subfolder a component, and `model_index.json` that names their classes.
+
+`SeeSRPipeline.from_pretrained` reads it, `SeeSRPipeline.save_pretrained` writes the same.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import diffusers
+
+COMPONENTS = ("vae", "text_encoder", "tokenizer", "tagger", "unet", "controlnet", "scheduler", "enlarger")
+"""Every component that a SeeSR model may have; each may be left out."""
+
+INDEX = "model_index.json"
+
+
+def write_model(
+    folder: Path,
+    components: Mapping[str, Any],
+    profiles: Mapping[str, Mapping[str, Any]],
+    default_profile: str,
+    residual_decoding: bool = False,
+) -> None:
+    """Write each component into its subfolder of `folder`, and the index.
+
+    Args:
+        components: name, one of `COMPONENTS`, → what has `save_pretrained`; those left out are written as missing.
+        profiles, default_profile, residual_decoding: see `SeeSRPipeline`.
+    """
+    index: dict[str, Any] = {
+        "_class_name": "SeeSRPipeline",
+        "_diffusers_version": diffusers.__version__,
+        "default_profile": default_profile,
+        "profiles": profiles,
+        "residual_decoding": residual_decoding,
+    }
+    for name in COMPONENTS:
+        component = components.get(name)
+        index[name] = [None, None] if component is None else [_library(component), type(component).__name__]
+        if component is not None:
+            component.save_pretrained(folder / name)
+    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
+
+
+def _library(component: Any) -> str:
+    """The top-level package of a component, which is where its class is imported from."""
+    return type(component).__module__.partition(".")[0]

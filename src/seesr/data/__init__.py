@@ -1,0 +1,1 @@
+"""Training and test data: shards, photos, samples, tags, pairs."""

@@ -1,0 +1,1 @@
+"""The metrics of the field's tables, in the variants that published tables use, with their intervals."""

@@ -1,0 +1,236 @@
+"""The diffusion part of a restoration: LR embedding, denoising in tiles, decoding (SeeSR, sections 3.3 and 3.4).
+
+Latents, noise and scheduler are in float32 whatever the networks run in. Pictures come and go as 8-bit pictures, of
+which only the part being worked on is ever held in floating point.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from seesr.errors import SeesrError
+from seesr.photos.pictures import DeepPicture, Picture, to_picture, to_tensor
+from seesr.restoration.outputs import Callback, Progress
+from seesr.restoration.profiles import Profile
+from seesr.restoration.sampling import Guidance, denoise, guide, make_scheduler, set_timesteps, start_latents
+from seesr.restoration.step_cache import Allowance, embed_condition, given_embeddings, remembered_contexts
+from seesr.restoration.work_plan import WorkPlan
+from seesr.tiling import vae as vae_tiling
+from seesr.tiling.geometry import LATENT_FACTOR, Blend, Tile, plan_tiles
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the networks are told of a tile, or of the whole photo."""
+
+    text: Tensor
+    """(2, 77, d): prompt embeddings, negative and positive."""
+    image: Tensor
+    """(1, n, d): representation embedding."""
+
+
+def tiles_of(picture: Picture, settings: Profile) -> list[Tile]:
+    """The tiles, in latent pixels, in which a picture at working size is denoised."""
+    width, height = (side // LATENT_FACTOR for side in picture.size)
+    sizes = settings.latent_tile_size, settings.latent_tile_overlap
+    return plan_tiles(height, width, *sizes, settings.tile_blend)
+
+
+def encode_picture(vae: Any, picture: Picture, plan: WorkPlan, device: torch.device, callback: Callback) -> Tensor:
+    """The LR embedding of a picture whose sides are multiples of 8: (1, c, h, w), float32."""
+
+    def pixels(area: Tile) -> Tensor:
+        part = to_tensor(picture.crop(area.box)).to(device)
+        return (part * 2 - 1).to(vae.dtype)
+
+    width, height = (side // LATENT_FACTOR for side in picture.size)
+    tile = plan.vae_tile if max(picture.size) > plan.encode_whole else 0
+    return vae_tiling.encode(vae, pixels, height, width, tile, plan.kept_bytes, _telling(callback, "encode"))
+
+
+def decode_picture(
+    vae: Any,
+    latents: Tensor,
+    lr_latents: Tensor | None,
+    enlarged: Picture,
+    fidelity: float,
+    plan: WorkPlan,
+    callback: Callback,
+) -> Any:
+    """The restored picture, of 16 bits where `enlarged` is.
+
+    Args:
+        latents: (1, c, h, w), denoised.
+        lr_latents: of `enlarged`, for residual decoding: enlarged + D(latents) - D(lr_latents); else None.
+        fidelity: 0 for what the latents say, 1 for `enlarged`.
+
+    Raises:
+        SeesrError: NaN or infinite.
+    """
+    tile = plan.vae_tile if max(enlarged.size) > plan.decode_whole else 0
+
+    def decoded(z: Tensor, share: int, shares: int) -> Iterator[tuple[Tile, Tensor]]:
+        tell = _telling(callback, "decode")
+        progress = lambda done, total: tell(share * total + done, shares * total)  # noqa: E731
+        for place, values in vae_tiling.decode(vae, z, tile, plan.kept_bytes // shares, progress):
+            yield place, values.float() / 2 + 0.5
+
+    deep = isinstance(enlarged, DeepPicture)
+    restored: Any = DeepPicture.new(enlarged.size) if deep else Image.new("RGB", enlarged.size)
+    parts = decoded(latents, 0, 1 if lr_latents is None else 2)
+    without = decoded(lr_latents, 1, 2) if lr_latents is not None else None
+    for place, part in parts:
+        if not torch.isfinite(part).all():
+            raise SeesrError("the model's output is NaN or infinite; try --dtype fp32, else its weights are damaged")
+        area = place.scaled(LATENT_FACTOR)
+        pixels = to_tensor(enlarged.crop(area.box)).to(part.device)
+        if without is not None:
+            part = pixels + part - next(without)[1]
+        restored.paste(to_picture(torch.lerp(part, pixels, fidelity), deep), area.box)
+    return restored
+
+
+def denoise_tiles(
+    unet: Any,
+    controlnet: Any,
+    scheduler_config: dict[str, Any],
+    lr_latents: Tensor,
+    enlarged: Picture,
+    contexts: list[Context],
+    settings: Profile,
+    plan: WorkPlan,
+    generator: torch.Generator,
+    callback: Callback,
+) -> Tensor:
+    """Sample latents that restore `enlarged`, (1, c, h, w).
+
+    Args:
+        lr_latents: (1, c, h, w), from `encode_picture`.
+        contexts: one for all tiles, or one for each of `tiles_of`.
+        generator: on the CPU.
+    """
+    device = lr_latents.device
+    scheduler = make_scheduler(settings.scheduler, scheduler_config)
+    set_timesteps(scheduler, settings.num_inference_steps, settings.start_timestep, device)
+    noise = torch.randn(lr_latents.shape, generator=generator).to(device)
+    latents = start_latents(scheduler, lr_latents, noise, settings.start_point)
+    height, width = latents.shape[-2:]
+    tiles = tiles_of(enlarged, settings)
+    total, done = len(tiles) * len(scheduler.timesteps), 0
+
+    def condition(tile: Tile) -> Tensor:
+        if controlnet.config.latent_condition:
+            return tile.of(lr_latents)
+        return to_tensor(enlarged.crop(tile.scaled(LATENT_FACTOR).box)).to(device)
+
+    def on_step(step: int, latents: Tensor) -> None:
+        nonlocal done
+        done = (step + 1) * len(tiles)
+        callback(Progress("denoise", done, total, latents))
+
+    blend = Blend(tiles, height, width, settings.tile_blend, device)
+    with TilePredictor(unet, controlnet, condition, tiles, contexts, settings, plan.kept_bytes) as predictor:
+
+        def predict(latents: Tensor, t: Tensor, scale: float) -> Tensor:
+            guided = scale > 1
+            predictions = blend(
+                latents.expand(1 + guided, -1, -1, -1),
+                lambda group: predictor(group, latents, t, guided),
+                settings.tile_batch_size,
+                lambda tiles_done: callback(Progress("denoise", done + tiles_done, total)),
+            )
+            return guide(predictions, scale)
+
+        guidance = Guidance(settings.guidance_scale, settings.guidance_interval)
+        return denoise(scheduler, latents, predict, guidance, generator, on_step)
+
+
+class TilePredictor:
+    """Predictions of ControlNet and UNet for groups of tiles; a context manager, within which it remembers.
+
+    Args:
+        condition: tile → what the ControlNet is shown of it, (1, c, …).
+        contexts: one for all tiles, or one a tile.
+        kept_bytes: most that what is constant over the steps may take.
+    """
+
+    def __init__(
+        self,
+        unet: Any,
+        controlnet: Any,
+        condition: Callable[[Tile], Tensor],
+        tiles: list[Tile],
+        contexts: list[Context],
+        settings: Profile,
+        kept_bytes: int,
+    ) -> None:
+        self.unet, self.controlnet, self.condition, self.settings = unet, controlnet, condition, settings
+        self.context_of = dict(zip(tiles, contexts if len(contexts) > 1 else contexts * len(tiles)))
+        self.shared = len(contexts) == 1
+        self.allowance = Allowance(kept_bytes)
+        self.embeddings: dict[Tile, Tensor] = {}
+        self.batches: dict[Any, tuple[Tensor, Tensor]] = {}
+        self.stack = ExitStack()
+
+    def __enter__(self) -> "TilePredictor":
+        networks = [self.unet, self.controlnet]
+        self.remember = self.stack.enter_context(remembered_contexts(networks, self.allowance))
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self.stack.close()
+
+    def __call__(self, group: list[Tile], latents: Tensor, t: Tensor, guided: bool) -> Tensor:
+        """Predictions for n tiles, (n, k, c, T, T), in one call of the networks; k: negative, positive if `guided`."""
+        n, k = len(group), 1 + guided
+        dtype = self.unet.dtype
+        cropped = torch.cat([tile.of(latents) for tile in group]).repeat(k, 1, 1, 1).to(dtype)  # (k*n, c, T, T)
+        text, image = self._contexts(group, guided)
+        embeddings = torch.cat([self._embedding(tile) for tile in group]).repeat(k, 1, 1, 1)  # (k*n, C, T, T)
+        with given_embeddings(self.controlnet):
+            down, mid = self.controlnet(
+                cropped,
+                t,
+                encoder_hidden_states=text,
+                controlnet_cond=embeddings,
+                conditioning_scale=self.settings.conditioning_scale,
+                cross_attention_kwargs={"image_embeds": image},
+                return_dict=False,
+            )
+        prediction = self.unet(
+            cropped,
+            t,
+            encoder_hidden_states=text,
+            cross_attention_kwargs={"image_embeds": image},
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+            return_dict=False,
+        )[0]
+        return prediction.unflatten(0, (k, n)).transpose(0, 1)
+
+    def _embedding(self, tile: Tile) -> Tensor:
+        if tile in self.embeddings:
+            return self.embeddings[tile]
+        embedding = embed_condition(self.controlnet, self.condition(tile))
+        if self.allowance.take(embedding):
+            self.embeddings[tile] = embedding
+        return embedding
+
+    def _contexts(self, group: list[Tile], guided: bool) -> tuple[Tensor, Tensor]:
+        """(k*n, 77, d) and (k*n, m, e): the same tensors whenever the same are asked for."""
+        key = (len(group) if self.shared else tuple(group), guided)
+        if key not in self.batches:
+            contexts, k, dtype = [self.context_of[tile] for tile in group], 1 + guided, self.unet.dtype
+            text = torch.stack([context.text[-k:] for context in contexts], 1).flatten(0, 1).to(dtype)
+            image = torch.cat([context.image for context in contexts]).repeat(k, 1, 1).to(dtype)
+            self.batches[key] = self.remember(text), self.remember(image)
+        return self.batches[key]
+
+
+def _telling(callback: Callback, stage: str) -> Callable[[int, int], None]:
+    return lambda done, total: callback(Progress(stage, done, total))

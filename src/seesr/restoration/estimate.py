@@ -1,0 +1,165 @@
+"""What a restoration will need, without doing it: its networks are run dry, on PyTorch's meta device.
+
+Meta tensors have a shape and no numbers, so a dry run is quick whatever the model and needs neither its weights nor
+their memory. It counts the operations asked for and the bytes of all tensors alive at the same time. Operations become
+seconds by the rate that a short probe finds on this machine.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from seesr.models.enlarger import OVERLAP, TILE
+from seesr.restoration.live_bytes import LiveBytes
+from seesr.restoration.memory import picture_bytes
+from seesr.restoration.profiles import Profile
+from seesr.restoration.sizes import output_size, working_size
+from seesr.restoration.work_plan import usual_plan
+from seesr.tiling.geometry import LATENT_FACTOR, Tile, even_starts, plan_tiles
+
+VAE_PART = 512
+"""Side, in pixels, of the part of the picture that the VAE is run dry on; operations grow with the area."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One network's part. operations: a multiply-add counts two. peak: bytes alive at once, weights apart."""
+
+    name: str
+    operations: float
+    peak: int
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What restoring one photo takes.
+
+    size: width and height of the result. tiles: of the latent, per step. weights, pictures: bytes of all networks, and
+    of what grows with the picture.
+    """
+
+    size: tuple[int, int]
+    profile: str
+    steps: int
+    tiles: int
+    enlarger_tiles: int
+    weights: int
+    pictures: int
+    stages: list[Stage]
+
+    @property
+    def operations(self) -> float:
+        return sum(stage.operations for stage in self.stages)
+
+    @property
+    def memory(self) -> int:
+        """Bytes of the weights, of the stage that takes most and of the pictures, all at once."""
+        return self.weights + max((stage.peak for stage in self.stages), default=0) + self.pictures
+
+
+def estimate_networks(
+    networks: dict[str, Any], name: str, settings: Profile, size: tuple[int, int], scale: float, dtype: torch.dtype
+) -> Estimate:
+    weights = sum(p.numel() * p.element_size() for network in networks.values() for p in network.parameters())
+    worked = working_size(size, scale, settings.process_size)
+    columns, rows = (max(1, side // LATENT_FACTOR) for side in worked)
+    width, height = (max(1, round(side / scale)) for side in worked)  # of the photo, a small one enlarged first
+    latent_tiles = plan_tiles(
+        rows, columns, settings.latent_tile_size, settings.latent_tile_overlap, settings.tile_blend
+    )
+    enlarger_tiles = math.prod(len(even_starts(side, TILE, OVERLAP)) for side in (height, width))
+    stages = []
+    embedding: tuple[int, ...] = ()
+    if tagger := networks.get("tagger"):
+        side = tagger.config.image_size
+        stages.append(_dry("tags", lambda: tagger(_zeros(dtype, 1, 3, side, side))))
+        embedding = tuple(tagger(_zeros(dtype, 1, 3, side, side)).image_embeds.shape[1:])
+    if enlarger := networks.get("enlarger"):
+        tile = _zeros(dtype, 1, 3, min(height, TILE), min(width, TILE))
+        stages.append(_dry("enlarge", lambda: enlarger(tile), enlarger_tiles))
+    diffuse = "unet" in networks and settings.num_inference_steps > 0
+    if diffuse:
+        stages += _diffusion(networks, settings, (rows, columns), latent_tiles, embedding, dtype)
+    return Estimate(
+        size=output_size(*size, scale),
+        profile=name,
+        steps=settings.num_inference_steps,
+        tiles=len(latent_tiles) if diffuse else 0,
+        enlarger_tiles=enlarger_tiles if "enlarger" in networks else 0,
+        weights=weights,
+        pictures=picture_bytes(size, scale, settings),
+        stages=stages,
+    )
+
+
+def _diffusion(
+    networks: dict[str, Any],
+    settings: Profile,
+    size: tuple[int, int],  # rows and columns of the latent
+    tiles: list[Tile],
+    embedding: tuple[int, ...],  # shape of the representation embedding
+    dtype: torch.dtype,
+) -> list[Stage]:
+    vae, text, unet, controlnet = (networks[name] for name in ("vae", "text_encoder", "unet", "controlnet"))
+    prompts = 2 if settings.guidance_scale > 1 else 1
+    together = min(settings.tile_batch_size, len(tiles))
+    batch = prompts * together
+    latents = _zeros(dtype, batch, unet.config.in_channels, tiles[0].height, tiles[0].width)
+    embedder, controlnet.controlnet_cond_embedding = controlnet.controlnet_cond_embedding, torch.nn.Identity()
+    condition = _zeros(dtype, 1, 3, tiles[0].height * LATENT_FACTOR, tiles[0].width * LATENT_FACTOR)
+    if getattr(controlnet.config, "latent_condition", False):
+        condition = latents[:1]
+    embedded = embedder(condition).expand(batch, -1, -1, -1)  # the same at every step: made once
+    words = _zeros(dtype, batch, 77, unet.config.cross_attention_dim)
+    seen = {"image_embeds": _zeros(dtype, batch, *embedding)}
+
+    def step() -> None:
+        down, mid = controlnet(
+            latents,
+            1,
+            encoder_hidden_states=words,
+            controlnet_cond=embedded,
+            cross_attention_kwargs=seen,
+            return_dict=False,
+        )
+        unet(
+            latents,
+            1,
+            encoder_hidden_states=words,
+            cross_attention_kwargs=seen,
+            down_block_additional_residuals=down,
+            mid_block_additional_residual=mid,
+            return_dict=False,
+        )
+
+    height, width = (side * LATENT_FACTOR for side in size)
+    part = _zeros(dtype, 1, 3, min(height, VAE_PART), min(width, VAE_PART))
+    area = height * width / math.prod(part.shape[-2:])
+    plan = usual_plan(settings)
+    tile = (plan.vae_tile * LATENT_FACTOR) ** 2 / math.prod(part.shape[-2:])
+    encoded, decoded = (
+        area if max(height, width) <= whole else min(area, tile) for whole in (plan.encode_whole, plan.decode_whole)
+    )
+    small = _zeros(dtype, 1, vae.config.latent_channels, *(side // LATENT_FACTOR for side in part.shape[-2:]))
+    tokens = torch.zeros(2, 77, dtype=torch.long, device="meta")
+    return [
+        _dry("prompt", lambda: text(tokens)),
+        _dry("encode", lambda: vae.encode(part), area, encoded),
+        _dry("condition", lambda: embedder(condition), len(tiles)),
+        _dry("denoise", step, settings.num_inference_steps * len(tiles) / together),
+        _dry("decode", lambda: vae.decode(small), area, decoded),
+    ]
+
+
+def _zeros(dtype: torch.dtype, *shape: int) -> torch.Tensor:
+    return torch.zeros(shape, dtype=dtype, device="meta")
+
+
+def _dry(name: str, run: Callable[[], Any], times: float = 1, memory_times: float = 1) -> Stage:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter, LiveBytes() as memory:
+        run()
+    return Stage(name, counter.get_total_flops() * times, int(memory.peak * memory_times))

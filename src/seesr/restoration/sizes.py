@@ -1,0 +1,55 @@
+"""What size a photo of width x height is worked at and comes out at."""
+
+from seesr.errors import SeesrError
+
+DEFAULT_SCALE = 4.0
+MAX_SCALE = 16.0
+
+
+def target_scale(
+    width: int,
+    height: int,
+    scale: float | None = None,
+    longest: int | None = None,
+    fit: tuple[int, int] | None = None,
+) -> float:
+    """Scale for a photo of `width` x `height`: 4 unless one of the others is given.
+
+    Args:
+        scale: `--scale`, of width and height.
+        longest: `--to`, pixels of the result's longer side.
+        fit: `--fit`, (width, height) into which the whole result shall just go.
+
+    Raises:
+        SeesrError: two of them, or a scale that is not more than 1 and at most 16.
+    """
+    wishes = {"--scale": scale, "--to": longest, "--fit": fit}
+    given = [option for option, value in wishes.items() if value is not None]
+    if len(given) > 1:
+        raise SeesrError(f"{' and '.join(given)} exclude each other; give one of them")
+    bounds = f"must be more than 1 and at most {MAX_SCALE:g}"
+    if longest is None and fit is None:
+        wanted = DEFAULT_SCALE if scale is None else scale
+        if not 1 < wanted <= MAX_SCALE:
+            raise SeesrError(f"--scale cannot be {wanted:g}; it {bounds}")
+        return wanted
+    if fit is None:
+        assert longest is not None
+        option, wanted = f"--to {longest}", longest / max(width, height)
+    else:
+        option, wanted = f"--fit {fit[0]}x{fit[1]}", min(fit[0] / width, fit[1] / height)
+    if not 1 < wanted <= MAX_SCALE:
+        raise SeesrError(f"{option} would make {width} x {height} pixels {wanted:.4g} times as large; that {bounds}")
+    return wanted
+
+
+def output_size(width: int, height: int, scale: float) -> tuple[int, int]:
+    """Size of the result for a photo of `width` x `height`: exactly `scale` times, rounded, at least one pixel."""
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def working_size(photo: tuple[int, int], scale: float, process_size: int) -> tuple[int, int]:
+    """Width and height at which a photo is worked at, before the cut to multiples of 8."""
+    least, (width, height) = int(process_size // scale), photo
+    s = max(1.0, least / min(width, height))
+    return int(int(s * width) * scale), int(int(s * height) * scale)

@@ -1,0 +1,1 @@
+"""Tiles over pictures and latents, and autoencoders that work in them without seams."""
