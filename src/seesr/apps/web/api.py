@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import AsyncIterator
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
+from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -24,15 +25,17 @@ from seesr.errors import SeesrError
 
 Format = Literal["png", "jpg", "webp", "avif", "tiff"]
 
+_BESIDE_PHOTO = 100_000  # bytes of a request that are not the photo
+
 
 class JsonPhoto(BaseModel):
     """A photo in JSON."""
 
     image: str = Field(description="The photo's file in base64, with or without a data: prefix.")
-    name: str = Field("photo", max_length=255)
-    settings: RestoreSettings = RestoreSettings()
+    name: str = Field(default="photo", max_length=255)
+    settings: RestoreSettings = Field(default_factory=RestoreSettings)
     format: Format = "png"
-    quality: int = Field(95, ge=1, le=100)
+    quality: int = Field(default=95, ge=1, le=100)
 
 
 class JobStatus(BaseModel):
@@ -213,13 +216,7 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
     @routes.get("/settings")
     def settings() -> dict[str, Any]:
         """Profiles with their values, settings with their kinds and ranges, and this server's limits."""
-        limits = queue.limits
-        shown = {
-            "upload_bytes": limits.upload_bytes,
-            "megapixels": limits.megapixels,
-            "per_visitor": limits.per_visitor,
-        }
-        return describe(restoration.restorer) | {"limits": shown, "formats": list(FORMATS)}
+        return describe(restoration.restorer) | {"limits": dataclasses.asdict(queue.limits), "formats": list(FORMATS)}
 
     return routes
 
@@ -229,15 +226,11 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
 
 async def _read_upload(request: Request, limit: int) -> Upload:
     """The photo and the settings of a multipart or JSON request."""
-    announced = request.headers.get("content-length", "")
-    allowance = (
-        limit * 4 // 3 + 100_000
-        if request.headers.get("content-type", "").startswith("application/json")
-        else limit + 100_000
-    )
-    if announced.isdecimal() and int(announced) > allowance:
-        raise ApiError(413, "too_large", f"the upload is larger than the {limit / 1e6:g} MB that this server takes")
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    allowance = (limit * 4 // 3 if kind == "application/json" else limit) + _BESIDE_PHOTO
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > allowance:
+        raise _too_large(limit)
     try:
         if kind == "application/json":
             upload = _from_json(await _body(request, allowance))
@@ -254,8 +247,12 @@ async def _read_upload(request: Request, limit: int) -> Upload:
     if not upload.content:
         raise ApiError(422, "empty", "the photo is empty")
     if len(upload.content) > limit:
-        raise ApiError(413, "too_large", f"the photo is larger than the {limit / 1e6:g} MB that this server takes")
+        raise _too_large(limit)
     return upload
+
+
+def _too_large(limit: int) -> ApiError:
+    return ApiError(413, "too_large", f"the upload is larger than the {limit / 1e6:g} MB that this server takes")
 
 
 async def _body(request: Request, limit: int) -> bytes:
@@ -263,7 +260,7 @@ async def _body(request: Request, limit: int) -> bytes:
     async for part in request.stream():
         size += len(part)
         if size > limit:
-            raise ApiError(413, "too_large", "the upload is larger than this server takes")
+            raise _too_large(limit)
         parts.append(part)
     return b"".join(parts)
 
@@ -357,6 +354,4 @@ def _stem(name: str) -> str:
 
 
 def _disposition(name: str, suffix: str) -> dict[str, str]:
-    from urllib.parse import quote
-
     return {"Content-Disposition": f"attachment; filename*=UTF-8''{quote(f'{_stem(name)}-restored.{suffix}', safe='')}"}

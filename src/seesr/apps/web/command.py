@@ -34,19 +34,19 @@ def web(
     from seesr.apps.progress import console
     from seesr.apps.web.jobs import Limits
     from seesr.devices import choose_device, choose_dtype
-    from seesr.pipeline import SeeSRPipeline
+    from seesr.loading import load_pipeline
 
     user, colon, password = (auth or "").partition(":")
     if auth is not None and not (user and colon and password):
         raise SeesrError("--auth must be USER:PASSWORD")
     place = choose_device(device)
     with console.status(f"loading {model}"):
-        pipeline = SeeSRPipeline.from_pretrained(model, dtype=choose_dtype(dtype, place)).to(place)
-    pipeline.set_progress_bar_config(disable=True)
+        pipeline = load_pipeline(model, choose_dtype(dtype, place), place)
     limits = Limits(max_upload * 1_000_000, max_megapixels, max_queue, max_per_visitor, max_seconds, 60 * keep_minutes)
     access = Access(host, port, (user, password) if auth else None, api_key)
     with running(pipeline, limits, access) as address:
-        console.print(f"seesr is at {address}  (API: {address}docs; Ctrl-C ends it)", markup=False)
+        console.print(f"seesr is at {address}", markup=False)
+        console.print(f"the API is described at {address}docs; Ctrl-C ends the server", markup=False)
         if browser:
             typer.launch(address)
         try:

@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Literal
@@ -226,7 +227,7 @@ class Queue:
         """
         while True:
             with self._changed:
-                newer = self._changed.wait_for(lambda: self._seen(job) != known or self._closed, heartbeat)
+                newer = self._changed.wait_for(partial(self._is_newer, job, known), heartbeat)
                 found = self._snapshot(job) if newer else None
                 known = self._seen(job)
             yield found
@@ -326,6 +327,9 @@ class Queue:
     def _seconds_until(self, jobs: int) -> int:
         """About how long it takes until as many jobs have ended."""
         return max(1, round(self._usual * jobs))
+
+    def _is_newer(self, job: Job, known: int) -> bool:
+        return self._closed or self._seen(job) != known
 
     def _seen(self, job: Job) -> int:
         return 1000 * job.version + (self._waiting.index(job) if job in self._waiting else 0)

@@ -70,7 +70,8 @@ def running(restorer: Restorer, limits: Limits, access: Access) -> Iterator[str]
         try:
             yield address
         finally:
-            server.blocks.close(verbose=False)
+            if server.blocks is not None:
+                server.blocks.close(verbose=False)
 
 
 def make_server(restorer: Restorer, queue: Queue, access: Access) -> Server:
@@ -135,7 +136,7 @@ def make_server(restorer: Restorer, queue: Queue, access: Access) -> Server:
 def _add_gradio_endpoint(server: Server, queue: Queue, restoration: Restoration) -> None:
     """`restore` for Gradio's own clients: a file in, the picture as a data URL out; through the same queue."""
 
-    @server.api(name="restore", concurrency_limit=None)
+    @server.api(name="restore", concurrency_limit=None)  # type: ignore[untyped-decorator]
     def restore(photo: FileData, settings: dict[str, Any], format: str = "png", quality: int = 95) -> dict[str, Any]:
         """Restore a photo. settings: as RestoreSettings of /v1/restore; {} for the usual ones."""
         wish = RestoreSettings.model_validate(settings or {}).wish()

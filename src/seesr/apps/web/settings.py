@@ -14,14 +14,16 @@ class RestoreSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    scale: float | None = Field(None, gt=0, le=16, description="Of width and height; 4 unless `to` is given.")
-    to: int | None = Field(None, ge=1, le=32768, description="Pixels of the longer side, instead of `scale`.")
-    profile: str | None = Field(None, description="Named settings of the model; see /v1/settings.")
-    prompt: str = Field("", max_length=2000, description="Words of your own, added to the tags.")
-    negative_prompt: str | None = Field(None, max_length=2000, description="What the picture must not be.")
-    tags: list[str] | None = Field(None, max_length=200, description="Instead of those that DAPE sees; [] for none.")
+    scale: float | None = Field(default=None, gt=0, le=16, description="Of width and height; 4 unless `to` is given.")
+    to: int | None = Field(default=None, ge=1, le=32768, description="Pixels of the longer side, instead of `scale`.")
+    profile: str | None = Field(default=None, description="Named settings of the model; see /v1/settings.")
+    prompt: str = Field(default="", max_length=2000, description="Words of your own, added to the tags.")
+    negative_prompt: str | None = Field(default=None, max_length=2000, description="What the picture must not be.")
+    tags: list[str] | None = Field(
+        default=None, max_length=200, description="Instead of those that DAPE sees; [] for none."
+    )
     exclude_tags: list[str] = Field(default=[], max_length=200, description="Tags left out, whatever their origin.")
-    seed: int = Field(0, ge=0, lt=2**63, description="The same seed gives the same picture.")
+    seed: int = Field(default=0, ge=0, lt=2**63, description="The same seed gives the same picture.")
     options: dict[str, Any] = Field(default={}, description="More settings, by the names in /v1/settings.")
 
     def wish(self) -> Wish:

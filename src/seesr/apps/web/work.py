@@ -13,7 +13,7 @@ from seesr.apps.web.jobs import Job
 from seesr.errors import SeesrError
 from seesr.photos.files import write_photo
 from seesr.photos.limits import check_result_fits
-from seesr.photos.photo import finish_photo, read_photo
+from seesr.photos.photo import Photo, finish_photo, read_photo
 from seesr.photos.pictures import flatten
 from seesr.restoration.outputs import Progress
 from seesr.restoration.restorer import Restorer
@@ -119,7 +119,7 @@ class Restoration:
 
         return work
 
-    def _read(self, job: Job) -> Any:
+    def _read(self, job: Job) -> Photo:
         try:
             return read_photo(job.photo, self.max_pixels)
         except SeesrError as error:  # the visitor's name for the file, not the server's
