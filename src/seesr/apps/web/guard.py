@@ -22,8 +22,8 @@ OPEN = re.compile(
 )
 """Paths that exist; everything else is not found."""
 
-NO_LOGIN = frozenset({"/health"})
-"""Paths that answer without a password or a key, for the machine that watches the server."""
+NO_LOGIN = frozenset({"/health", "/gradio_api/startup-events"})
+"""Paths that answer without a password or a key: for whoever watches the server, and for its own start."""
 
 _HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' blob: data:; "
