@@ -112,7 +112,8 @@ def load_pipeline(name: str, dtype: torch.dtype, device: torch.device) -> Restor
 
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    return SeeSRPipeline.from_pretrained(name, dtype=dtype).to(device)
+    restorer: Restorer = SeeSRPipeline.from_pretrained(name, dtype=dtype).to(device)
+    return restorer
 
 
 def tagger_from_folder(folder: Path) -> "ConvTagger | Tagger":

@@ -1,6 +1,6 @@
 """SeeSR as a diffusers pipeline: its parts, loaded and saved. What they do to a photo is in restoration.py."""
 
-from typing import Any
+from typing import Any, cast
 
 import torch
 from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline
@@ -22,7 +22,7 @@ LOADABLE_CLASSES["seesr"] = {name: ["save_pretrained", "from_pretrained"] for na
 ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["seesr"])
 
 
-class SeeSRPipeline(Restorer, DiffusionPipeline):
+class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
     """Restores real-world photos under the guidance of what is in them.
 
     Args:
@@ -72,7 +72,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):
             raise SeesrError("a model needs a UNet or an enlarger; this folder has neither")
 
     @classmethod
-    def from_pretrained(cls, name: str, **kwargs: Any) -> "SeeSRPipeline":  # type: ignore[override]
+    def from_pretrained(cls, name: str, **kwargs: Any) -> "SeeSRPipeline":
         """Load a model by name.
 
         Args:
@@ -89,4 +89,4 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):
         for part in (pipeline.enlarger, pipeline.vae, pipeline.unet, pipeline.controlnet):
             if part is not None:
                 part.to(memory_format=torch.channels_last)  # the faster layout for convolutions without a backward pass
-        return pipeline
+        return cast(SeeSRPipeline, pipeline)

@@ -148,7 +148,7 @@ def from_hub(address: HubAddress, weight: Weight, dead: dict[str, str], advance:
     if dead["hub"]:
         raise Unreachable(dead["hub"])
 
-    class Bar(tqdm):
+    class Bar(tqdm):  # type: ignore[misc]
         """Hands the hub's progress on to our bar."""
 
         def __init__(self, *arguments: object, **options: object) -> None:
@@ -157,7 +157,8 @@ def from_hub(address: HubAddress, weight: Weight, dead: dict[str, str], advance:
 
         def update(self, n: float | None = 1) -> bool | None:
             advance(int(n or 0))
-            return super().update(n)
+            shown: bool | None = super().update(n)
+            return shown
 
     try:
         path = hub.hf_hub_download(

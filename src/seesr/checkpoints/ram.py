@@ -202,7 +202,7 @@ def build_tagger(
         report_mismatch(f"{origins[1]} (as a DAPE checkpoint)", {encoder, head} - dape.keys(), [])
         config |= {"lora_rank": dape[encoder].shape[1], "head_lora_rank": dape[head].shape[1]}
     with init_empty_weights(include_buffers=False):
-        tagger = Tagger(tags=tags, thresholds=thresholds, **config)
+        tagger: Tagger = Tagger(tags=tags, thresholds=thresholds, **config)
     names = list(tagger.state_dict())
     lora = [name for name in names if name.endswith(_FACTORS)]
     tensors = from_published(ram, [name for name in names if name not in lora], origins[0])

@@ -175,7 +175,8 @@ def _link(file: Path, place: Path) -> None:
 def read_record(folder: Path) -> dict[str, Any] | None:
     """What `_build` recorded of the model in `folder`, or None where it was not built by name."""
     try:
-        return json.loads((folder / RECORD).read_text())
+        record: dict[str, Any] = json.loads((folder / RECORD).read_text())
+        return record
     except (OSError, ValueError):
         return None
 

@@ -206,7 +206,7 @@ def _read_overlay() -> dict[str, Any]:
     if not file:
         return {}
     try:
-        overlay = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
+        overlay: dict[str, Any] = json.loads(Path(file).expanduser().read_text(encoding="utf-8"))
     except OSError as error:
         raise SeesrError(f"{file}: cannot be read ({error.strerror}); {VARIABLE} names it") from error
     except ValueError as error:

@@ -213,7 +213,7 @@ def read_range(file: str, offset: int, size: int) -> bytes:
         try:
             if is_remote(file):
                 system, path = _remote(file)
-                content = system.cat_file(path, start=offset, end=offset + size)
+                content: bytes = system.cat_file(path, start=offset, end=offset + size)
             else:
                 with open(file, "rb") as stream:
                     stream.seek(offset)
@@ -237,7 +237,8 @@ def read_text(file: str) -> str | None:
         if not is_remote(file):
             return Path(file).read_text()
         system, path = _remote(file)
-        return system.cat_file(path).decode()
+        content: bytes = system.cat_file(path)
+        return content.decode()
     except FileNotFoundError:
         return None
     except SeesrError:
@@ -258,7 +259,8 @@ def _remote(url: str) -> tuple[Any, str]:
     import fsspec
 
     try:
-        return fsspec.core.url_to_fs(url)
+        system, path = fsspec.core.url_to_fs(url)
+        return system, str(path)
     except (ImportError, ValueError) as error:
         raise SeesrError(f"{url} cannot be opened ({error})") from None
 

@@ -91,7 +91,8 @@ def blur(image: Tensor, weights: Tensor) -> Tensor:
     shape = [-(-side // 64) * 64 for side in padded.shape[-2:]]  # lengths of small factors are fast
     spectrum = torch.fft.rfft2(padded, s=shape) * torch.fft.rfft2(weights.flip(0, 1), s=shape)
     first = size - 1  # what wraps around lies before
-    return torch.fft.irfft2(spectrum, s=shape)[:, first : first + height, first : first + width]
+    blurred: Tensor = torch.fft.irfft2(spectrum, s=shape)
+    return blurred[:, first : first + height, first : first + width]
 
 
 def sharpen(image: Tensor, weight: float = 0.5, radius: int = 50, threshold: float = 10 / 255) -> Tensor:

@@ -180,7 +180,8 @@ def _plot(results: Results, metric: str) -> str:
     low, high = low - margin, high + margin
 
     def at(value: float) -> float:
-        return round(_LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - 8), 1)
+        x: float = _LEFT + (value - low) / (high - low) * (_WIDTH - _LEFT - 8)
+        return round(x, 1)
 
     bottom = _TOP + _ROW * len(rows)
     arrow = "higher is better" if METRICS[metric].higher_is_better else "lower is better"

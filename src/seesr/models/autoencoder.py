@@ -30,7 +30,8 @@ class ResidualBlock(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, channels, h, w) -> same
-        return x + self.conv2(F.leaky_relu(self.conv1(x), 0.2))
+        x = x + self.conv2(F.leaky_relu(self.conv1(x), 0.2))
+        return x
 
 
 class Autoencoder(Network):

@@ -52,7 +52,7 @@ class InvertedResidual(nn.Module):
         self.residual = stride == 1 and channels == out_channels
 
     def forward(self, x: Tensor) -> Tensor:  # (B, channels, h, w) -> (B, out_channels, h/stride, w/stride)
-        y = F.relu6(self.expand(x)) if self.expand is not None else x
+        y: Tensor = F.relu6(self.expand(x)) if self.expand is not None else x
         y = self.reduce(F.relu6(self.filter(y)))
         return x + y if self.residual else y
 

@@ -39,7 +39,8 @@ class DenseBlock(nn.Module):
         features = x
         for conv in (self.conv1, self.conv2, self.conv3, self.conv4):
             features = torch.cat((features, _lrelu(conv(features))), dim=1)  # (B, channels + k*growth, h, w)
-        return x + 0.2 * self.conv5(features)
+        x = x + 0.2 * self.conv5(features)
+        return x
 
 
 class RRDB(nn.Module):
@@ -52,7 +53,8 @@ class RRDB(nn.Module):
         self.rdb3 = DenseBlock(channels, growth)
 
     def forward(self, x: Tensor) -> Tensor:  # (B, channels, h, w) -> same
-        return x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
+        x = x + 0.2 * self.rdb3(self.rdb2(self.rdb1(x)))
+        return x
 
 
 class Enlarger(Network):
@@ -80,11 +82,12 @@ class Enlarger(Network):
 
     def forward(self, image: Tensor) -> Tensor:
         """Enlarge `image`, (B, 3, h, w) in [0, 1], to (B, 3, 4h, 4w), nominally in [0, 1] but not clamped."""
-        x = self.conv_first(image)  # (B, channels, h, w)
+        x: Tensor = self.conv_first(image)  # (B, channels, h, w)
         x = x + self.conv_body(self.body(x))
         x = _lrelu(self.conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))  # (B, channels, 2h, 2w)
         x = _lrelu(self.conv_up2(F.interpolate(x, scale_factor=2, mode="nearest")))  # (B, channels, 4h, 4w)
-        return self.conv_last(_lrelu(self.conv_hr(x)))
+        x = self.conv_last(_lrelu(self.conv_hr(x)))
+        return x
 
     @torch.no_grad()
     def enlarge(

@@ -47,4 +47,7 @@ def full_size_diffusion() -> dict[str, Any]:
 
 def full_size_tagger() -> Tagger:
     """RAM with DAPE; no tag is ever on."""
-    return Tagger(tags=[f"tag {i}" for i in range(TAGS)], thresholds=[1.0] * TAGS, lora_rank=8, head_lora_rank=16)
+    tagger: Tagger = Tagger(
+        tags=[f"tag {i}" for i in range(TAGS)], thresholds=[1.0] * TAGS, lora_rank=8, head_lora_rank=16
+    )
+    return tagger

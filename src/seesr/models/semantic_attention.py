@@ -44,7 +44,8 @@ class SemanticAttention:
         hidden_states = self.text(
             hidden_states, encoder_hidden_states, cross_attention_kwargs=rest, return_dict=False, **kwargs
         )[0]
-        return self.image(hidden_states, image_embeds, return_dict=False)
+        seen: tuple[torch.Tensor] = self.image(hidden_states, image_embeds, return_dict=False)
+        return seen
 
 
 class PairedAttentions(nn.ModuleList):
@@ -115,7 +116,7 @@ def draw_text_attentions_anew(model: nn.Module) -> list[nn.Parameter]:
     return parameters
 
 
-class SemanticUNet(Int8Storage, UNet2DConditionModel):
+class SemanticUNet(Int8Storage, UNet2DConditionModel):  # type: ignore[misc]
     """diffusers' `UNet2DConditionModel` with RCA.
 
     Config: that of `UNet2DConditionModel` and `image_embed_dim`, the width of the representation embedding. `forward`
@@ -132,10 +133,11 @@ class SemanticUNet(Int8Storage, UNet2DConditionModel):
     @staticmethod
     def _get_init_keys(input_class: type) -> set[str]:
         own = {"image_embed_dim", "use_image_cross_attention"}
-        return ConfigMixin._get_init_keys(UNet2DConditionModel) | (own if input_class is SemanticUNet else set())
+        keys: set[str] = ConfigMixin._get_init_keys(UNet2DConditionModel)
+        return keys | (own if input_class is SemanticUNet else set())
 
 
-class SemanticControlNet(Int8Storage, ControlNetModel):
+class SemanticControlNet(Int8Storage, ControlNetModel):  # type: ignore[misc]
     """diffusers' `ControlNetModel` with RCA; config and embedding as for `SemanticUNet`.
 
     The condition is the enlarged photo at output size, RGB in [0, 1], as in the paper; with `latent_condition` it is
@@ -164,4 +166,5 @@ class SemanticControlNet(Int8Storage, ControlNetModel):
     @staticmethod
     def _get_init_keys(input_class: type) -> set[str]:
         own = {"image_embed_dim", "use_image_cross_attention", "latent_condition"}
-        return ConfigMixin._get_init_keys(ControlNetModel) | (own if input_class is SemanticControlNet else set())
+        keys: set[str] = ConfigMixin._get_init_keys(ControlNetModel)
+        return keys | (own if input_class is SemanticControlNet else set())

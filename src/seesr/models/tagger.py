@@ -30,7 +30,7 @@ class CrossAttention(nn.Module):
 
     def forward(self, tags: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         def split(x: torch.Tensor) -> torch.Tensor:
-            return x.unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, heads, n, d)
+            return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)  # (B, heads, n, d)
 
         out = F.scaled_dot_product_attention(
             split(self.query(tags)), split(self.key(tokens)), split(self.value(tokens))
@@ -52,10 +52,11 @@ class Query2LabelLayer(nn.Module):
 
     def forward(self, tags: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
         tags = self.attention_norm(tags + self.attention_out(self.attention(tags, tokens)))
-        return self.norm(tags + self.reduce(F.gelu(self.expand(tags))))
+        tags = self.norm(tags + self.reduce(F.gelu(self.expand(tags))))
+        return tags
 
 
-class Tagger(PhotoTagger, ModelMixin, ConfigMixin):
+class Tagger(PhotoTagger, ModelMixin, ConfigMixin):  # type: ignore[misc]
     """RAM, and DAPE where `lora_rank` > 0.
 
     Config:
@@ -72,7 +73,7 @@ class Tagger(PhotoTagger, ModelMixin, ConfigMixin):
 
     _supports_gradient_checkpointing = False
 
-    @register_to_config
+    @register_to_config  # type: ignore[untyped-decorator]
     def __init__(
         self,
         tags: list[str],

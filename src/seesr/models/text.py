@@ -44,7 +44,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, folder: Path) -> CLIP
     return clip
 
 
-class TextTower(CLIPTextModel):
+class TextTower(CLIPTextModel):  # type: ignore[misc]
     """CLIP's text model, whose weights may be stored as 8-bit integers."""
 
     @classmethod

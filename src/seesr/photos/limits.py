@@ -48,7 +48,7 @@ def free_memory() -> int:
     """Bytes that can be had without swapping, by the system and by the limit of a container."""
     import psutil
 
-    free = psutil.virtual_memory().available
+    free: int = psutil.virtual_memory().available
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()
         if limit.isdecimal():

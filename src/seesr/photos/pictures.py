@@ -36,11 +36,11 @@ class DeepPicture:
 
     @property
     def width(self) -> int:
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def height(self) -> int:
-        return self.values.shape[0]
+        return int(self.values.shape[0])
 
     def crop(self, box: tuple[int, int, int, int]) -> "DeepPicture":
         """The part left, top, right, bottom, which must lie inside; it shares its memory."""

@@ -40,11 +40,11 @@ class DeepResult:
 
     @property
     def width(self) -> int:
-        return self.values.shape[1]
+        return int(self.values.shape[1])
 
     @property
     def height(self) -> int:
-        return self.values.shape[0]
+        return int(self.values.shape[0])
 
 
 # ---------------------------------------------------------------------------------------------------------- colours

@@ -211,7 +211,7 @@ class TilePredictor:
             mid_block_additional_residual=mid,
             return_dict=False,
         )[0]
-        return prediction.unflatten(0, (k, n)).transpose(0, 1)
+        return torch.unflatten(prediction, 0, (k, n)).transpose(0, 1)
 
     def _embedding(self, tile: Tile) -> Tensor:
         if tile in self.embeddings:

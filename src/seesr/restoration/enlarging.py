@@ -32,7 +32,8 @@ def _large_enough(image: Image.Image, scale: float, process_size: int) -> Image.
     if min(width, height) >= least:
         return image
     s = least / min(width, height)
-    return _bicubic(image, int(s * width), int(s * height))
+    image = _bicubic(image, int(s * width), int(s * height))
+    return image
 
 
 def _to_latent_grid(image: Any) -> Any:
@@ -45,7 +46,8 @@ def enlarge_bicubic(image: Image.Image, scale: float, process_size: int) -> Imag
     """The paper's enlarging; the result's sides are multiples of 8."""
     image = _large_enough(image, scale, process_size)
     image = _bicubic(image, int(image.width * scale), int(image.height * scale))
-    return _to_latent_grid(image)
+    image = _to_latent_grid(image)
+    return image
 
 
 def enlarge_learned(

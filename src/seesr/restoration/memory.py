@@ -146,7 +146,8 @@ def _zeros(network: Any, *shape: int) -> torch.Tensor:
 def _peak(run: Callable[[], Any]) -> int:
     with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as memory:
         run()
-    return memory.peak
+    peak: int = memory.peak
+    return peak
 
 
 def _vae_peaks(vae: Any, side: int) -> tuple[int, int]:
@@ -186,7 +187,8 @@ def _attention_bytes(vae: Any, positions: int) -> int:
     from seesr.tiling.vae_layers import KEYS
 
     channels = getattr(vae.config, "block_out_channels", (0,))[-1]
-    return 3 * min(KEYS, positions) * channels * next(vae.parameters()).element_size()
+    size: int = channels * next(vae.parameters()).element_size()
+    return 3 * min(KEYS, positions) * size
 
 
 def _denoiser_peak(unet: Any, controlnet: Any, settings: Profile) -> int:

@@ -245,7 +245,8 @@ class Restorer:
         tokens = tokenizer(
             texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
         )
-        return text_encoder(tokens.input_ids.to(self._execution_device))[0]
+        prompt_embeds: torch.Tensor = text_encoder(tokens.input_ids.to(self._execution_device))[0]
+        return prompt_embeds
 
     def _look(self, photo: Image.Image, wishes: "Wishes", settings: Profile) -> "Look":
         found, image_embeds = self.see(photo)

@@ -76,13 +76,14 @@ def start_latents(scheduler: Any, lr_latents: torch.Tensor, noise: torch.Tensor,
     if start_point == "lr-clean":
         return lr_latents
     if start_point == "noise":
-        latents = noise
+        latents: torch.Tensor = noise
     elif start_point == "lr":
         alpha_bar = scheduler.alphas_cumprod[-1].to(noise.device)
         latents = alpha_bar.sqrt() * lr_latents + (1 - alpha_bar).sqrt() * noise
     else:
         raise ValueError(f"start_point must be one of {', '.join(START_POINTS)}, not {start_point!r}")
-    return latents * scheduler.init_noise_sigma
+    latents = latents * scheduler.init_noise_sigma
+    return latents
 
 
 @dataclass(frozen=True)

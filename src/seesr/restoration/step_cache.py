@@ -63,7 +63,8 @@ def remembered_contexts(networks: list[nn.Module], allowance: Allowance) -> Iter
 def embed_condition(controlnet: Any, condition: Tensor) -> Tensor:
     """What a ControlNet adds to its first features for `condition`, (B, c, …) in RGB → (B, C, h, w)."""
     fetch_offloaded(controlnet)
-    return controlnet.controlnet_cond_embedding(condition.to(controlnet.dtype))
+    features: Tensor = controlnet.controlnet_cond_embedding(condition.to(controlnet.dtype))
+    return features
 
 
 @contextmanager

@@ -45,7 +45,7 @@ def plot_ranking(result: PartResult, methods: tuple[str, ...]) -> "Figure":
     """Shares with intervals and chance on the left, log strengths with intervals on the right, the best on top."""
     found, order = result.preferences, result.ranking
     names = [_short(methods[i]) for i in order]
-    figure = plotting().Figure(figsize=(9, 1.3 + 0.42 * len(order)), layout="constrained")
+    figure: Figure = plotting().Figure(figsize=(9, 1.3 + 0.42 * len(order)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     rows = range(len(order))
     for row, i in enumerate(order):
@@ -79,7 +79,7 @@ def plot_duels(result: PartResult, methods: tuple[str, ...]) -> "Figure":
     order, beats = result.ranking, result.preferences.beats
     names = [_short(methods[i]) for i in order]
     side = 1.4 + 0.5 * len(order)
-    figure = plotting().Figure(figsize=(side + 1.1, side), layout="constrained")
+    figure: Figure = plotting().Figure(figsize=(side + 1.1, side), layout="constrained")
     axes = figure.subplots()
     from matplotlib.colors import LinearSegmentedColormap
 

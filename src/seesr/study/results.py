@@ -146,7 +146,7 @@ def _rater(ballot: Ballot, answers: list[Answer], counted: bool) -> Rater:
     mine = [answer for answer in answers if answer.rater == ballot.rater]
     votes = [answer for answer in mine if not answer.check]
     checks = [answer for answer in mine if answer.check]
-    others: dict[tuple, Counter[str]] = {}
+    others: dict[tuple[str, str, tuple[str, ...]], Counter[str]] = {}
     for answer in answers:
         if answer.counted and not answer.check and answer.rater != ballot.rater:
             others.setdefault(_unit(answer), Counter())[answer.chosen] += 1
@@ -164,7 +164,7 @@ def _rater(ballot: Ballot, answers: list[Answer], counted: bool) -> Rater:
     )
 
 
-def _unit(answer: Answer) -> tuple:
+def _unit(answer: Answer) -> tuple[str, str, tuple[str, ...]]:
     """What raters may agree on: the same photo with the same methods."""
     return answer.part, answer.photo, tuple(sorted(answer.offered))
 
@@ -193,7 +193,7 @@ def _part(study: Study, part: Part, answers: list[Answer]) -> PartResult:
 
 def _agreement(study: Study, choices: list[Choice]) -> Agreement | None:
     """None where no question has two votes."""
-    units: dict[tuple, Counter[int]] = {}
+    units: dict[tuple[int, tuple[int, ...]], Counter[int]] = {}
     for choice in choices:
         units.setdefault((choice.photo, choice.offered), Counter())[choice.chosen] += 1
     units = {key: votes for key, votes in units.items() if votes.total() >= 2}

@@ -86,7 +86,8 @@ def preferences(choices: Sequence[Choice], methods: int) -> Preferences:
     ranks = 1 + (strengths[None, :] > strengths[:, None]).sum(1)
 
     def win(s: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(s[..., None, :] - s[..., :, None]))
+        probabilities: np.ndarray = 1 / (1 + np.exp(s[..., None, :] - s[..., :, None]))
+        return probabilities
 
     votes = counts.sum(0).astype(int)
     offered = (counts.sum(1)[:, None] * member).sum(0).astype(int)
@@ -122,7 +123,7 @@ def luce(counts: np.ndarray, member: np.ndarray, prior: float = 0.0) -> np.ndarr
     member = np.concatenate([member, np.ones((1, n), dtype=bool)])
     counts = np.concatenate([counts, np.full((*counts.shape[:-2], 1, n), prior)], axis=-2)
     wins, totals = counts.sum(-2), counts.sum(-1)  # (..., n), (..., sets)
-    s = np.zeros_like(wins)
+    s: np.ndarray = np.zeros_like(wins)
     for _ in range(100):
         p = np.where(member, np.exp(s)[..., None, :], 0)  # (..., sets, n)
         p /= p.sum(-1, keepdims=True)
@@ -135,7 +136,8 @@ def luce(counts: np.ndarray, member: np.ndarray, prior: float = 0.0) -> np.ndarr
         s = s + step
         if np.abs(step).max() < 1e-9:
             break
-    return s - s.mean(-1, keepdims=True)
+    s = s - s.mean(-1, keepdims=True)
+    return s
 
 
 def wilson(chosen: int, offered: int) -> Interval:
@@ -202,7 +204,8 @@ def _resamples(choices: Sequence[Choice]) -> list[np.ndarray]:
 
     def draw(which: np.ndarray) -> np.ndarray:
         count = int(which.max()) + 1
-        return np.bincount(rng.integers(count, size=count), minlength=count)[which]
+        drawn: np.ndarray = np.bincount(rng.integers(count, size=count), minlength=count)[which]
+        return drawn
 
     weights = [draw(raters) * draw(photos) for _ in range(RESAMPLES)]
     return [weight for weight in weights if weight.any()]
@@ -211,12 +214,14 @@ def _resamples(choices: Sequence[Choice]) -> list[np.ndarray]:
 def _shares(counts: np.ndarray, member: np.ndarray) -> np.ndarray:
     """(..., sets, n) → (..., n) chosen / offered; 0 where never offered."""
     offered = (counts.sum(-1)[..., None] * member).sum(-2)
-    return counts.sum(-2) / np.maximum(offered, 1)
+    shares: np.ndarray = counts.sum(-2) / np.maximum(offered, 1)
+    return shares
 
 
 def _chance(counts: np.ndarray, member: np.ndarray) -> np.ndarray:
     asked = counts.sum(-1)[:, None] * member
-    return (asked / member.sum(-1)[:, None]).sum(0) / np.maximum(asked.sum(0), 1)
+    chance: np.ndarray = (asked / member.sum(-1)[:, None]).sum(0) / np.maximum(asked.sum(0), 1)
+    return chance
 
 
 def _intervals(values: np.ndarray, drawn: np.ndarray) -> list[Interval]:

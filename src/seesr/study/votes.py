@@ -159,7 +159,7 @@ class VoteDatabase:
                 self._connection.execute(
                     "UPDATE raters SET finished = ? WHERE rater = ? AND finished IS NULL", (time.time(), rater)
                 )
-        return max(needed - count, 0)
+        return max(needed - int(count), 0)
 
     def ballot(self, rater: str) -> Ballot:
         """A rater's votes so far."""

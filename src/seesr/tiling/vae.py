@@ -44,9 +44,10 @@ def encode(
     fetch_offloaded(vae)
     whole = Tile(0, 0, height, width)
     if not tile:
-        latents = vae.encode(pixels(whole.scaled(LATENT_FACTOR))).latent_dist.mode().float()
+        latents: Tensor = vae.encode(pixels(whole.scaled(LATENT_FACTOR))).latent_dist.mode().float()
         progress(1, 1)
-        return latents * vae.config.scaling_factor
+        latents = latents * vae.config.scaling_factor
+        return latents
     tiles = partition(height, width, tile)
     parts: Iterator[tuple[Tile, Tensor]]
     if isinstance(vae, AutoencoderKL):
@@ -132,7 +133,8 @@ def encoder_margin(vae: Any) -> int:
     def spread(length: int) -> Tensor:
         pixels = torch.zeros(1, 3, f, f * length, dtype=vae.dtype, device=vae.device)
         pixels[..., f * (length // 2) : f * (length // 2 + 1)] = math.nan
-        return vae.encode(pixels).latent_dist.mode().isnan().flatten(0, 2).any(0)
+        latents: Tensor = vae.encode(pixels).latent_dist.mode()
+        return latents.isnan().flatten(0, 2).any(0)
 
     return _reach(spread)
 
@@ -145,7 +147,7 @@ def decoder_margin(vae: Any) -> int:
         latents = torch.zeros(1, vae.config.latent_channels, 1, length, dtype=vae.dtype, device=vae.device)
         latents[..., length // 2] = math.nan
         decoded = vae.decode(latents).sample.isnan().flatten(0, 2).any(0)  # (8*length,)
-        return decoded.unflatten(0, (length, -1)).any(1)
+        return torch.unflatten(decoded, 0, (length, -1)).any(1)
 
     return _reach(spread)
 

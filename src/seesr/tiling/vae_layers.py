@@ -80,7 +80,7 @@ class Convolution(Layer):
 
     def __init__(self, module: nn.Module) -> None:
         self.module = module
-        self.reach = int(module.kernel_size[0]) // 2  # type: ignore[index, operator]
+        self.reach = int(module.kernel_size[0]) // 2  # type: ignore[index]
 
     def margin(self, after: int) -> int:
         return after + self.reach
@@ -195,7 +195,7 @@ class Attend(Meeting):
         )
 
     def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(-1, (self.attention.heads, -1)).transpose(1, 2)  # (1, heads, n, d)
+        return torch.unflatten(x, -1, (self.attention.heads, -1)).transpose(1, 2)  # (1, heads, n, d)
 
     def __call__(self, state: State) -> State:
         queries = self._heads(self.attention.to_q(state.values.flatten(2).mT))

@@ -40,7 +40,8 @@ def load_config(config_type: type[Config], file: Path, overrides: Iterable[str] 
         raise SeesrError(f"{file} holds no `key: value` lines; give a YAML mapping")
     for override in overrides:
         _apply(override, values)
-    return _convert(values, config_type, "", str(file))
+    config: Config = _convert(values, config_type, "", str(file))
+    return config
 
 
 def _apply(override: str, values: dict[str, Any]) -> None:

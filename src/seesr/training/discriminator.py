@@ -49,7 +49,8 @@ class FeatureHead(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         # unit vectors of many channels have tiny entries: back to a mean square of 1
         x = F.leaky_relu(self.reduce(features * features.shape[1] ** 0.5), 0.2)
-        return self.score(F.leaky_relu(self.mix(x), 0.2))
+        scores: Tensor = self.score(F.leaky_relu(self.mix(x), 0.2))
+        return scores
 
 
 class PixelDiscriminator(nn.Module):
@@ -71,7 +72,8 @@ class PixelDiscriminator(nn.Module):
         x = _lrelu(self.down2(half))  # (B, 4*width, H/4, W/4)
         x = _lrelu(self.up1(_double(x))) + half
         x = _lrelu(self.up2(_double(x))) + full
-        return self.score(_lrelu(self.mix(x)))
+        scores: Tensor = self.score(_lrelu(self.mix(x)))
+        return scores
 
 
 def _lrelu(x: Tensor) -> Tensor:
@@ -85,4 +87,5 @@ def _double(x: Tensor) -> Tensor:
 def frozen_scores(discriminator: nn.Module, pictures: Tensor, features: list[Tensor]) -> list[Tensor]:
     """Scores whose gradient reaches the pictures and features but not the discriminator."""
     detached = {name: parameter.detach() for name, parameter in discriminator.named_parameters()}
-    return torch.func.functional_call(discriminator, detached, (pictures, features))
+    scores: list[Tensor] = torch.func.functional_call(discriminator, detached, (pictures, features))
+    return scores

@@ -138,7 +138,8 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> Tensor:
     found = tokenizer(
         list(texts), padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
     )
-    return found.input_ids
+    tokens: Tensor = found.input_ids
+    return tokens
 
 
 def parts_of_tags(tags: Sequence[str], drop: float, seed: int, count: int = 16) -> list[str]:

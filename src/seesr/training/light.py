@@ -82,7 +82,8 @@ def load_light(folder: Path, modules: dict[str, nn.Module], average: WeightAvera
         if len(sources) == len(trained):
             for name, parameter in average.parameters.items():
                 average.shadow[name].copy_(parameter)
-    return index["counters"]
+    counters: dict[str, Any] = index["counters"]
+    return counters
 
 
 def _trained(modules: dict[str, nn.Module]) -> dict[str, Tensor]:

@@ -204,7 +204,7 @@ class _Run:
 
     @property
     def _samples_per_step(self) -> int:
-        return self.config.batch_size * self.config.accumulate * self.accelerator.num_processes
+        return self.config.batch_size * self.config.accumulate * int(self.accelerator.num_processes)
 
     def _batches(self) -> Iterator[dict[str, Any]]:
         """Micro-batches from the first sample not yet seen on; processes take turns."""

@@ -27,7 +27,8 @@ def make_optimizer(config: LoopConfig, groups: list[dict[str, Any]]) -> torch.op
             f"optimizer: adamw8bit needs bitsandbytes, which cannot be loaded ({reason}); "
             "pip install 'seesr[train,lowbit]', or use adamw"
         ) from None
-    return AdamW8bit(groups, betas=config.betas, weight_decay=config.weight_decay)
+    low_bit: torch.optim.Optimizer = AdamW8bit(groups, betas=config.betas, weight_decay=config.weight_decay)
+    return low_bit
 
 
 def learning_rate_factor(config: LoopConfig, step: int, rewarm_from: int | None = None) -> float:

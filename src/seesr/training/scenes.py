@@ -94,7 +94,7 @@ def fit(features: Tensor, truth: Tensor) -> nn.Linear:
         value.backward()
         return value
 
-    optimizer.step(loss)  # type: ignore[arg-type]
+    optimizer.step(loss)
     with torch.no_grad():  # take the standardisation into the layer
         linear.weight.mul_(scale)
         linear.bias.sub_(linear.weight @ mean)
@@ -106,7 +106,7 @@ def _threshold(probabilities: Tensor, truth: Tensor) -> float:
     for step in torch.arange(LEAST_THRESHOLD, 0.951, 0.05).tolist():
         on = truth[probabilities > step]
         if len(on) and on.mean() >= PRECISION:
-            return round(step, 2)
+            return round(float(step), 2)
     return 0.95
 
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.distributed.checkpoint as dcp
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.distributed.checkpoint.state_dict import get_state_dict, set_state_dict
+from torch.distributed.checkpoint.state_dict_loader import load
+from torch.distributed.checkpoint.state_dict_saver import save
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
 
@@ -73,7 +74,7 @@ def save_split(
     folder: Path, modules: dict[str, nn.Module], optimizer: Any, average: WeightAverage, accelerator: Accelerator
 ) -> None:
     """Every process writes its part of the state into an existing folder."""
-    dcp.save(_state(modules, optimizer, average), checkpoint_id=folder / "split")
+    save(_state(modules, optimizer, average), checkpoint_id=folder / "split")
     torch.save(_random_state(), folder / f"random-{accelerator.process_index}.pt")
 
 
@@ -82,7 +83,7 @@ def load_split(
 ) -> None:
     """Every process reads its part of what `save_split` wrote, whatever the number of processes was then."""
     state = _state(modules, optimizer, average)
-    dcp.load(state, checkpoint_id=folder / "split")
+    load(state, checkpoint_id=folder / "split")
     set_state_dict(
         nn.ModuleDict(modules),
         optimizer.optimizer,

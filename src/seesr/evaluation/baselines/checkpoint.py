@@ -51,7 +51,8 @@ class Checkpoint:
 
         @torch.inference_mode()
         def network(picture: torch.Tensor) -> torch.Tensor:
-            return model(picture.to(self.device)).float().cpu()
+            restored: torch.Tensor = model(picture.to(self.device))
+            return restored.float().cpu()
 
         def enlarge(case: Case) -> Image.Image:
             tile = TILE if can_be_cut else max(case.image.size)

@@ -75,7 +75,8 @@ class LatentDiffusion:
             with torch.random.fork_rng(cards):  # diffusers draws the noise within the steps from the global generator
                 torch.manual_seed(self.options["seed"])
                 steps, eta = self.options["steps"], self.options["eta"]
-                result = pipeline(padded * 2 - 1, num_inference_steps=steps, eta=eta, output_type="pt").images.cpu()
+                output = pipeline(padded * 2 - 1, num_inference_steps=steps, eta=eta, output_type="pt")
+                result: torch.Tensor = output.images.cpu()
             k = result.shape[-1] // padded.shape[-1]
             return result[..., : k * height, : k * width]
 

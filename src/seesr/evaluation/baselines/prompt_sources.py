@@ -120,7 +120,8 @@ class Classifier:
         return _identity(self.place)
 
     def text_for(self, case: Case) -> str:
-        return _load_classifier(self.place, self.device)(case.image, top_k=1)[0]["label"].partition(",")[0]
+        label: str = _load_classifier(self.place, self.device)(case.image, top_k=1)[0]["label"]
+        return label.partition(",")[0]
 
 
 def _identity(place: str) -> str:

@@ -224,7 +224,7 @@ def _categories(file: Path, content: dict[str, Any]) -> list[Category]:
     return sorted(categories, key=lambda category: category.id)
 
 
-def _check_ids(file: Path, image_id: Any, category: int | None, names: Mapping, known: Collection[int]) -> None:
+def _check_ids(file: Path, image_id: Any, category: int | None, names: Collection[Any], known: Collection[int]) -> None:
     if image_id not in names:
         raise SeesrError(f"{file}: an annotation is of picture {image_id}, which is not among the images")
     if category is not None and category not in known:

@@ -5,13 +5,15 @@ hide what a restoration has lost.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from PIL import Image
+
 from seesr.atomic import csv_text, write_text
-from seesr.evaluation.methods import Method
+from seesr.evaluation.baselines.interface import Method
 from seesr.evaluation.run import Progress, Testset
 from seesr.evaluation.semantics.rows import HR, Row, make_rows, read_cut, sizes_of
 from seesr.evaluation.semantics.sight import look
@@ -45,7 +47,7 @@ def preserved_tags(
     sizes = sizes_of(rows[0])
 
     def seen(row: Row) -> Sight:
-        def images():
+        def images() -> Iterator[Image.Image]:
             for done, (name, file) in enumerate(row.files.items()):
                 progress(f"tags of {row.name}", done, len(row.files))
                 yield read_cut(file, sizes[name])

@@ -15,7 +15,7 @@ from PIL import Image
 
 from seesr.atomic import csv_text, write_text
 from seesr.errors import SeesrError
-from seesr.evaluation.methods import Method
+from seesr.evaluation.baselines.interface import Method
 from seesr.evaluation.run import Progress, Testset, folder_name
 from seesr.evaluation.semantics.boxes import NAMES, Detections, box_ap, load_pycocotools
 from seesr.evaluation.semantics.coco import Category, Instances, Panoptic, SegmentMap, check_pictures, to_colors

@@ -7,6 +7,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,7 +16,8 @@ from PIL import Image
 from seesr.data.pairs import Pair, pair_images
 from seesr.degradation import degrade_photo, preset
 from seesr.errors import SeesrError
-from seesr.evaluation.methods import Method, make_method
+from seesr.evaluation.baselines.interface import Method
+from seesr.evaluation.methods import make_method
 from seesr.evaluation.run import SCALE, Progress, Testset, folder_name, read_testset, restore_testset
 from seesr.photos.files import write_photo
 from seesr.photos.photo import read_photo
@@ -29,7 +31,7 @@ class Row:
 
     name: str
     files: dict[str, Path]
-    settings: dict
+    settings: dict[str, Any]
 
 
 def open_testset(folder: Path, degrade: str | None, seed: int, output: Path, limit: int | None) -> Testset:

@@ -119,7 +119,7 @@ class DapeStage(loop.Stage):
         """What plain RAM, in evaluation mode, sees in (B, 3, H, W) in [0, 1]."""
         training = self.tagger.training
         with plain_ram(self.tagger.eval()):
-            seen = self.tagger(self.tagger.preprocess(target))
+            seen: TaggerOutput = self.tagger(self.tagger.preprocess(target))
         self.tagger.train(training)
         return seen
 

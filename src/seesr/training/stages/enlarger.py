@@ -9,6 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -97,7 +98,7 @@ class EnlargerStage(loop.Stage):
     def dataset(self) -> OnDevice | Crops:
         return self.samples
 
-    def parameter_groups(self, learning_rate: float) -> list[dict]:
+    def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         return [
             {"params": list(self.modules["generator"].parameters()), "lr": learning_rate},
             {"params": list(self.modules["discriminator"].parameters()), "lr": self.config.discriminator.learning_rate},

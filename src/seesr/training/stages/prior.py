@@ -212,7 +212,8 @@ class PriorStage(loop.Stage):
         alpha_bar = scheduler.alphas_cumprod.to(clean.device)[timesteps]
         snr = alpha_bar / (1 - alpha_bar)
         weight = snr.clamp(max=self.config.snr_gamma) / (snr + 1)
-        return weight * (predicted.float() - wanted).square().mean((1, 2, 3))
+        losses: Tensor = weight * (predicted.float() - wanted).square().mean((1, 2, 3))
+        return losses
 
     def _draw(self, seeds: Tensor, shape: Iterable[int]) -> tuple[Tensor, Tensor, Tensor]:
         """Time step (B,), noise (B, c, h, w) and three numbers in [0, 1), (3, B), of each sample by its seed."""

@@ -211,7 +211,8 @@ class SeesrStage(loop.Stage):
         size = (self.tagger.config.image_size, self.tagger.config.image_size)
         small = F.interpolate(enlarged, size, mode="bicubic").clamp(0, 1)  # as published: no low-pass
         with torch.no_grad():
-            return self.tagger(self.tagger.preprocess(small)).image_embeds
+            image_embeds: Tensor = self.tagger(self.tagger.preprocess(small)).image_embeds
+        return image_embeds
 
     def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Loss at fixed draws, nothing dropped; pictures: enlarged, restored and clean side by side."""

@@ -131,7 +131,8 @@ class TaggerStage(loop.Stage):
         """Probability of each tag, (B, tags)."""
         if self.teacher is None:
             return sample["truth"]
-        return self.teacher(self.teacher.preprocess(image)).logits.float().sigmoid()
+        logits: Tensor = self.teacher(self.teacher.preprocess(image)).logits
+        return logits.float().sigmoid()
 
     def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:
         """Cross-entropy, and the mean average precision of the tags that occur (that the teacher switches on)."""

@@ -147,7 +147,7 @@ class TextStage(loop.Stage):
 
     def save(self, folder: Path) -> None:
         """`text_encoder` and `tokenizer`."""
-        self.text_encoder.save_pretrained(folder / "text_encoder")  # type: ignore[operator]
+        self.text_encoder.save_pretrained(folder / "text_encoder")
         self.tokenizer.save_pretrained(folder / "tokenizer")
 
 

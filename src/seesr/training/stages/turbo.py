@@ -167,13 +167,15 @@ class TurboStage(loop.Stage):
         decoded, before = (
             self.vae.decode(latents / self.vae.config.scaling_factor).sample.float() / 2 for latents in (clean, lr)
         )
-        return batch["picture"].float() / 255 + decoded - before
+        restored: Tensor = batch["picture"].float() / 255 + decoded - before
+        return restored
 
     def _predict(self, latents: Tensor, lr: Tensor, timestep: int, told: dict[str, Any]) -> Tensor:
         timesteps = torch.full((len(lr),), timestep, device=lr.device)
         down, mid = self.modules["controlnet"](latents, timesteps, controlnet_cond=lr, **told)
         residuals = {"down_block_additional_residuals": down, "mid_block_additional_residual": mid}
-        return self.modules["unet"](latents, timesteps, **residuals, **told)[0].float()
+        predicted: Tensor = self.modules["unet"](latents, timesteps, **residuals, **told)[0]
+        return predicted.float()
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights, discriminator = self.config.loss, self.modules["discriminator"]
