@@ -43,35 +43,44 @@ class Access:
 
 @contextmanager
 def running(restorer: Restorer, limits: Limits, access: Access) -> Iterator[str]:
-    """The server, as long as the block lasts; gives its address.
+    """A server with a queue of its own, as long as the block lasts; gives its address.
 
     Raises:
         SeesrError: the port is taken.
     """
-    with Queue(limits) as queue:
-        server = make_server(restorer, queue, access)
-        try:
-            _, address, _ = server.launch(
-                server_name=access.host,
-                server_port=access.port or None,
-                prevent_thread_lock=True,
-                share=False,
-                quiet=True,
-                show_error=False,
-                enable_monitoring=False,
-                strict_cors=True,
-                ssr_mode=False,
-                allowed_paths=[],
-                max_file_size=limits.upload_bytes,
-                _frontend=False,
-            )
-        except OSError as error:
-            raise SeesrError(f"cannot listen on {access.host}:{access.port} ({error}); choose another port") from error
-        try:
-            yield address
-        finally:
-            if server.blocks is not None:
-                server.blocks.close(verbose=False)
+    with Queue(limits) as queue, serve(make_server(restorer, queue, access), queue, access) as address:
+        yield address
+
+
+@contextmanager
+def serve(server: Server, queue: Queue, access: Access) -> Iterator[str]:
+    """Have `server` listen, as long as the block lasts; gives its address.
+
+    Raises:
+        SeesrError: the port is taken.
+    """
+    try:
+        _, address, _ = server.launch(
+            server_name=access.host,
+            server_port=access.port or None,
+            prevent_thread_lock=True,
+            share=False,
+            quiet=True,
+            show_error=False,
+            enable_monitoring=False,
+            strict_cors=True,
+            ssr_mode=False,
+            allowed_paths=[],
+            max_file_size=queue.limits.upload_bytes,
+            _frontend=False,
+        )
+    except OSError as error:
+        raise SeesrError(f"cannot listen on {access.host}:{access.port} ({error}); choose another port") from error
+    try:
+        yield address
+    finally:
+        if server.blocks is not None:
+            server.blocks.close(verbose=False)
 
 
 def make_server(restorer: Restorer, queue: Queue, access: Access) -> Server:
