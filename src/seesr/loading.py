@@ -71,7 +71,7 @@ def load_restorer(
         chosen = LightRestorer(index).profile(profile)
         if not (chosen.num_inference_steps if steps is None else steps):
             return _load_light(folder, index, dtype).to(device)
-    return _load_whole(name, dtype, device)
+    return load_pipeline(name, dtype, device)
 
 
 def load_tagger(name: str, dtype: torch.dtype, device: torch.device) -> Restorer:
@@ -99,7 +99,12 @@ def _load_light(
     return LightRestorer(index, **networks)
 
 
-def _load_whole(name: str, dtype: torch.dtype, device: torch.device) -> Restorer:
+def load_pipeline(name: str, dtype: torch.dtype, device: torch.device) -> Restorer:
+    """The model called `name` with all its networks.
+
+    Raises:
+        SeesrError: no such model, or a damaged one.
+    """
     from diffusers.utils import logging
     from transformers.utils import logging as transformers_logging
 

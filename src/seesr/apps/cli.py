@@ -14,6 +14,7 @@ from seesr.apps.doctor import doctor
 from seesr.apps.evaluate import evaluate
 from seesr.apps.semantics import semantics
 from seesr.apps.study import study
+from seesr.apps.web.command import web
 from seesr.errors import SeesrError
 
 if TYPE_CHECKING:
@@ -259,6 +260,7 @@ def train(
 
 app.command()(evaluate)
 app.command()(doctor)
+app.command()(web)
 app.add_typer(data, name="data")
 app.add_typer(semantics, name="semantics")
 app.add_typer(study, name="study")

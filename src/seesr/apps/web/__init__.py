@@ -1,0 +1,1 @@
+"""The web page and the HTTP API: one process, one model, one queue."""

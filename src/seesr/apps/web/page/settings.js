@@ -1,0 +1,107 @@
+// The settings form: drawn from what the server describes, read when a photo is sent.
+
+const byId = id => document.getElementById(id);
+const NAMES = { fast: "Fast", diffusion: "Diffusion", paper: "Paper" };
+const NOTES = {
+  fast: "The enlarger alone: seconds on any computer. Tags are shown, but not used.",
+  diffusion: "Lays invented texture over the result, led by the tags. Slower.",
+  paper: "The settings of the paper. Slow.",
+};
+
+export function makeSettings(description) {
+  const form = byId("settings");
+  const changed = new Map();  // advanced settings that differ from the profile's
+  let tags = [];  // { name, probability, own }
+  let edited = false;
+
+  for (const name of Object.keys(description.profiles)) {
+    const label = document.createElement("label");
+    const input = Object.assign(document.createElement("input"), { type: "radio", name: "profile", value: name, checked: name === description.default_profile });
+    label.append(input, Object.assign(document.createElement("span"), { textContent: NAMES[name] ?? name }));
+    byId("profiles").append(label);
+  }
+  const profile = () => form.elements.profile.value || description.default_profile;
+  const diffuses = () => (description.profiles[profile()]?.num_inference_steps ?? 0) > 0;
+
+  function drawAdvanced() {
+    const box = byId("advanced"), values = description.profiles[profile()] ?? {};
+    box.replaceChildren();
+    for (const field of description.fields) {
+      const value = changed.has(field.name) ? changed.get(field.name) : values[field.name];
+      const row = Object.assign(document.createElement("label"), { className: "row" });
+      row.append(Object.assign(document.createElement("span"), { textContent: field.label }));
+      let input;
+      if (field.choices?.length) {
+        input = document.createElement("select");
+        for (const choice of field.choices) input.append(new Option(choice, choice));
+        input.value = value;
+      } else if (field.type === "boolean") {
+        input = Object.assign(document.createElement("input"), { type: "checkbox", checked: Boolean(value) });
+      } else if (field.type === "integer" || field.type === "number") {
+        input = Object.assign(document.createElement("input"), { type: "number", value, step: field.type === "integer" ? 1 : "any" });
+        if (field.minimum != null) input.min = field.minimum;
+        if (field.maximum != null) input.max = field.maximum;
+      } else {
+        input = Object.assign(document.createElement("input"), { type: "text", value: value ?? "" });
+      }
+      input.dataset.setting = field.name;
+      row.append(input, Object.assign(document.createElement("small"), { className: "soft", textContent: field.help }));
+      box.append(row);
+    }
+  }
+  function drawNotes() {
+    byId("profile-note").textContent = NOTES[profile()] ?? "";
+    byId("to-row").hidden = form.elements.size.value !== "to";
+    byId("tags-note").textContent = edited && !diffuses() ? "Tags and words guide the diffusion; choose that profile to use them." : "";
+  }
+  function drawTags() {
+    byId("tags").replaceChildren(...tags.map(tag => {
+      const item = document.createElement("li");
+      item.className = tag.own ? "own" : "";
+      item.append(tag.name);
+      if (tag.probability != null) item.append(Object.assign(document.createElement("small"), { textContent: `${Math.round(100 * tag.probability)} %` }));
+      const button = Object.assign(document.createElement("button"), { type: "button", textContent: "×" });
+      button.setAttribute("aria-label", `Remove the tag ${tag.name}`);
+      button.addEventListener("click", () => { tags = tags.filter(other => other !== tag); edited = true; draw(); byId("new-tag").focus(); });
+      item.append(button);
+      return item;
+    }));
+  }
+  function draw() { drawTags(); drawNotes(); }
+
+  form.addEventListener("change", event => {
+    const name = event.target.dataset.setting;
+    if (name) {
+      const field = description.fields.find(other => other.name === name);
+      const raw = event.target.type === "checkbox" ? event.target.checked : event.target.value;
+      changed.set(name, field.type === "integer" || field.type === "number" ? Number(raw) : raw);
+    }
+    if (event.target.name === "profile") { changed.clear(); drawAdvanced(); }
+    if (event.target.name === "prompt") edited = edited || event.target.value !== "";
+    drawNotes();
+  });
+  byId("usual").addEventListener("click", () => { changed.clear(); drawAdvanced(); });
+  byId("new-tag").addEventListener("keydown", event => {
+    if (event.key !== "Enter" && event.key !== ",") return;
+    event.preventDefault();
+    const name = event.target.value.trim().replace(/,/g, "");
+    if (name && !tags.some(tag => tag.name === name)) { tags = [...tags, { name, probability: null, own: true }]; edited = true; }
+    event.target.value = "";
+    draw();
+  });
+  drawAdvanced();
+  draw();
+
+  return {
+    // what the server gets; `again`: of a photo whose tags were seen and perhaps edited
+    read(again) {
+      const size = form.elements.size.value;
+      const wanted = { profile: profile(), prompt: form.elements.prompt.value.trim(), seed: Number(form.elements.seed.value) || 0, options: Object.fromEntries(changed) };
+      if (size === "to") wanted.to = Number(form.elements.to.value); else wanted.scale = Number(size);
+      if (again && edited) wanted.tags = tags.map(tag => tag.name);
+      return wanted;
+    },
+    showTags(found) { if (!edited) { tags = found.map(tag => ({ ...tag, own: false })); } draw(); },
+    forget() { tags = []; edited = false; form.elements.prompt.value = ""; draw(); },
+  };
+}

@@ -1,0 +1,159 @@
+"""What the server does with one photo: restore it, keep the result losslessly, hand it out in the format asked for."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+from PIL import Image
+
+from seesr.apps.web.jobs import Job
+from seesr.errors import SeesrError
+from seesr.photos.files import write_photo
+from seesr.photos.limits import check_result_fits
+from seesr.photos.photo import Photo, finish_photo, read_photo
+from seesr.photos.pictures import flatten
+from seesr.restoration.outputs import Progress
+from seesr.restoration.restorer import Restorer
+from seesr.restoration.sizes import output_size, target_scale
+
+PREVIEW_SIDE = 4096
+"""Longest side of the pictures that the page shows; the files to download have every pixel."""
+
+FORMATS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "avif": "image/avif", "tiff": "image/tiff"}
+"""Formats of results, by suffix, and their media types."""
+
+_KEPT = "result.png"  # lossless, with all metadata
+_ABOUT = "about.json"
+_PREVIEW_QUALITY = 92
+_OF_THE_CALL = frozenset({"profile", "prompt", "tags", "exclude_tags", "seed", "use_image_embeds", "memory"})
+
+
+@dataclass(frozen=True)
+class Wish:
+    """How a photo is to be restored.
+
+    scale: of width and height; longest: pixels of the longer side, instead of it. settings: of the restorer's call.
+    """
+
+    scale: float | None = None
+    longest: int | None = None
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+class Restoration:
+    """Restores the photos of jobs with one model; the server has one of these.
+
+    Args:
+        restorer: the model; used by one thread at a time.
+        max_pixels: photos and results with more are refused.
+        measure: told of every restored photo: seconds by stage, and megapixels of the result.
+    """
+
+    def __init__(self, restorer: Restorer, max_pixels: int, measure: Callable[[dict[str, float], float], None]) -> None:
+        self.restorer, self.max_pixels, self._measure = restorer, max_pixels, measure
+        self._model = Lock()
+
+    def check(self, wish: Wish) -> None:
+        """Whether the model can have these settings.
+
+        Raises:
+            SeesrError: an unknown profile, or a value out of range. TypeError: an unknown setting.
+        """
+        target_scale(1, 1, wish.scale, None if wish.longest is None else 4)
+        own = {name: value for name, value in wish.settings.items() if name not in _OF_THE_CALL}
+        settings = self.restorer.profile(wish.settings.get("profile")).with_overrides(**own)
+        if settings.num_inference_steps and self.restorer.unet is None:
+            raise SeesrError("this server runs without the diffusion part; use the profile fast")
+
+    def restore(self, wish: Wish) -> Callable[[Job, Callable[[Progress], None]], None]:
+        """The work of a job that restores its photo as `wish` says."""
+
+        def work(job: Job, callback: Callable[[Progress], None]) -> None:
+            photo = self._read(job)
+            scale = target_scale(*photo.rgb.size, wish.scale, wish.longest)
+            size = output_size(*photo.rgb.size, scale)
+            if size[0] * size[1] > self.max_pixels:
+                raise SeesrError(
+                    f"a result of {size[0]} x {size[1]} pixels is more than this server makes "
+                    f"({self.max_pixels / 1e6:g} megapixels); choose a smaller size"
+                )
+            check_result_fits(job.folder / _KEPT, size)
+            with self._model:
+                result = self.restorer(photo.rgb, scale=scale, callback=callback, **wish.settings)
+            callback(Progress("write", 0, 1))
+            picture = finish_photo(result.images[0], photo)
+            write_photo(picture, job.folder / _KEPT)
+            _write_preview(
+                photo.rgb.resize(result.images[0].size, Image.Resampling.BICUBIC), job.folder / "before.webp"
+            )
+            _write_preview(result.images[0], job.folder / "after.webp")
+            about = {
+                "size": result.images[0].size,
+                "photo_size": photo.rgb.size,
+                "tags": [{"name": tag.name, "probability": round(tag.probability, 4)} for tag in result.tags[0]],
+                "prompt": result.prompts[0],
+                "negative_prompt": result.negative_prompts[0],
+                "seconds": {stage: round(seconds, 3) for stage, seconds in result.timings[0].items()},
+                "notes": list(photo.notes),
+            }
+            (job.folder / _ABOUT).write_text(json.dumps(about))
+            self._measure(result.timings[0], size[0] * size[1] / 1e6)
+
+        return work
+
+    def look(self) -> Callable[[Job, Callable[[Progress], None]], None]:
+        """The work of a job that only tells the tags of its photo."""
+
+        def work(job: Job, callback: Callable[[Progress], None]) -> None:
+            if self.restorer.tagger is None:
+                raise SeesrError("this model has no tagger")
+            photo = self._read(job)
+            callback(Progress("tags", 0, 1))
+            with self._model:
+                found, _ = self.restorer.see(photo.rgb)
+            tags = [{"name": tag.name, "probability": round(tag.probability, 4)} for tag in found]
+            (job.folder / _ABOUT).write_text(json.dumps({"tags": tags}))
+
+        return work
+
+    def _read(self, job: Job) -> Photo:
+        try:
+            return read_photo(job.photo, self.max_pixels)
+        except SeesrError as error:  # the visitor's name for the file, not the server's
+            raise SeesrError(str(error).removeprefix(f"{job.photo}: ")) from error
+
+
+def about(job: Job) -> dict[str, Any]:
+    """What is known of the result of a job that is done: size, tags, prompts, seconds by stage, notes."""
+    found: dict[str, Any] = json.loads((job.folder / _ABOUT).read_text())
+    return found
+
+
+def preview(job: Job, which: str) -> Path:
+    """WebP of the photo ("before", enlarged bicubically to the result's size) or of the result ("after")."""
+    return job.folder / f"{which}.webp"
+
+
+def encoded(job: Job, suffix: str, quality: int) -> Path:
+    """The result in a format of `FORMATS`, all its pixels and metadata; made when first asked for.
+
+    Raises:
+        SeesrError: the format cannot hold it, or the server's disk is full.
+    """
+    target = job.folder / f"result-{quality}.{suffix}"
+    if suffix == "png":
+        return job.folder / _KEPT
+    if not target.is_file():
+        photo = read_photo(job.folder / _KEPT)
+        write_photo(finish_photo(photo.rgb, photo), target, quality)
+    return target
+
+
+def _write_preview(picture: Image.Image, path: Path) -> None:
+    picture = flatten(picture)
+    picture.thumbnail((PREVIEW_SIDE, PREVIEW_SIDE), Image.Resampling.LANCZOS)
+    picture.info = {}
+    write_photo(picture, path, _PREVIEW_QUALITY)

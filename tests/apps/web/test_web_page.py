@@ -1,0 +1,162 @@
+"""The page in a real browser, on a desktop and on a phone: a photo in, before and after, tags, cancel, download."""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from browser import Browser, find_browser
+from PIL import ExifTags, Image
+
+pytest.importorskip("gradio", reason="needs the extra web")
+
+from seesr.apps.web.jobs import Limits
+from seesr.apps.web.server import Access, running
+from seesr.loading import load_restorer
+from seesr.restoration.outputs import Progress
+
+pytestmark = pytest.mark.skipif(find_browser() is None, reason="needs chromium")
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    restorer = load_restorer("mini", torch.float32, torch.device("cpu"), profile="fast")
+    with running(restorer, Limits(), Access(port=0)) as found:
+        yield found
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    exif = Image.Exif()
+    exif[ExifTags.Base.Artist] = "me"
+    path = tmp_path / "my <b>cat &amp; dog.jpg"
+    picture = Image.open(Path(__file__).parents[3] / "examples" / "cat.jpg")
+    picture.resize((48, 36)).save(path, exif=exif.tobytes())
+    return path
+
+
+def choose(browser: Browser, *photos: Path) -> None:
+    root = browser.call("DOM.getDocument")["root"]["nodeId"]
+    field = browser.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
+    browser.call("DOM.setFileInputFiles", files=[str(photo) for photo in photos], nodeId=field)
+
+
+def started(browser: Browser, address: str) -> None:
+    browser.open(address)
+    browser.wait("document.documentElement.dataset.ready === 'true'")
+
+
+DONE = "!document.getElementById('download').hidden && document.getElementById('before').naturalWidth > 0"
+
+
+@pytest.mark.parametrize(("width", "height"), [(1280, 860), (390, 844)])
+def test_a_photo_is_restored_compared_and_saved(
+    address: str, photo: Path, tmp_path: Path, width: int, height: int
+) -> None:
+    with Browser(tmp_path, width, height, touch=width < 500) as browser:
+        started(browser, address)
+        choose(browser, photo)
+        browser.wait(DONE)
+        assert browser.evaluate("document.getElementById('after').naturalWidth") == 192
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width  # nothing sticks out
+        assert browser.evaluate("document.querySelector('figcaption b') === null")  # names are text
+
+        # The slider, by key and by pointer
+        before = browser.evaluate("document.getElementById('handle').getAttribute('aria-valuenow')")
+        browser.evaluate("document.getElementById('handle').focus()")
+        browser.press("ArrowRight")
+        now = browser.evaluate("document.getElementById('handle').getAttribute('aria-valuenow')")
+        assert (before, now) == ("50", "52")
+        x, y = browser.middle("#after")
+        browser.mouse("mousePressed", x + 60, y + 40, button="left", clickCount=1)
+        browser.mouse("mouseReleased", x + 60, y + 40, button="left", clickCount=1)
+        assert browser.evaluate("Number(document.getElementById('handle').getAttribute('aria-valuenow'))") > 55
+
+        # The file, with the photo's metadata
+        browser.evaluate("document.getElementById('format').value = 'jpg'")
+        browser.evaluate("document.getElementById('format').dispatchEvent(new Event('change'))")
+        browser.evaluate("document.getElementById('save').click()")
+        saved = wait_for(tmp_path, "*restored.jpg")
+        with Image.open(saved) as restored:
+            assert restored.size == (192, 144)
+            assert restored.getexif()[ExifTags.Base.Artist] == "me"
+        assert browser.problems == []
+
+
+def wait_for(folder: Path, pattern: str) -> Path:
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        for found in folder.glob(pattern):
+            return found
+        time.sleep(0.05)
+    raise TimeoutError(pattern)
+
+
+def test_tags_are_edited_and_used_again(address: str, photo: Path, tmp_path: Path) -> None:
+    names = "[...document.querySelectorAll('#tags li')].map(item => item.firstChild.textContent)"
+    with Browser(tmp_path) as browser:
+        started(browser, address)
+        choose(browser, photo)
+        browser.wait(DONE)
+        seen = browser.evaluate(names)
+        assert "cat" in seen
+        browser.evaluate("document.querySelector('[aria-label=\"Remove the tag cat\"]').click()")
+        browser.evaluate("document.getElementById('new-tag').focus()")
+        for letter in "tiger":
+            browser.press(letter)
+        browser.press("Enter")
+        assert browser.evaluate(names) == [name for name in seen if name != "cat"] + ["tiger"]
+        sent = (
+            "window.sent = null; const usual = window.fetch; window.fetch = (path, options) => { "
+            "if (options?.body) window.sent = options.body.get('settings'); return usual(path, options); }; true"
+        )
+        browser.evaluate(sent)
+        browser.click("#restore")
+        browser.wait("window.sent !== null")
+        wanted = json.loads(browser.evaluate("window.sent"))
+        assert wanted["tags"] == [name for name in seen if name != "cat"] + ["tiger"]
+        browser.wait(DONE)
+        assert browser.problems == []
+
+
+class Slow:
+    """A restorer that takes a minute and tells its progress, for the cancel button."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._real, name)
+
+    def __call__(self, image: Image.Image, *, callback: Callable[[Progress], None], **_: Any) -> Any:
+        for done in range(600):
+            callback(Progress("denoise", done, 600))
+            time.sleep(0.1)
+        raise AssertionError("was not stopped")
+
+
+def test_a_long_restoration_is_cancelled(photo: Path, tmp_path: Path) -> None:
+    slow: Any = Slow(load_restorer("mini", torch.float32, torch.device("cpu"), profile="fast"))
+    with running(slow, Limits(), Access(port=0)) as address, Browser(tmp_path) as browser:
+        started(browser, address)
+        choose(browser, photo)
+        browser.wait("document.getElementById('doing').textContent === 'Painting detail'")
+        browser.wait("document.getElementById('left').textContent.includes('left')")
+        browser.click("#cancel")
+        browser.wait("document.querySelector('#history button').getAttribute('aria-label').endsWith('cancelled')", 10)
+        assert browser.evaluate("document.getElementById('veil').hidden")
+
+
+def test_a_bad_file_is_told_and_others_go_on(address: str, photo: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no picture")
+    with Browser(tmp_path) as browser:
+        started(browser, address)
+        choose(browser, bad, photo)
+        browser.wait("document.getElementById('problem').textContent.includes('bad.png')")
+        states = "[...document.querySelectorAll('#history button')].map(one => one.getAttribute('aria-label'))"
+        browser.wait(f"{states}[1].endsWith('done')")
+        assert browser.evaluate(states)[0] == "bad.png, failed"
