@@ -13,10 +13,11 @@ from PIL import Image
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
+from test_mini import STORED, restored_crop  # noqa: E402
+
 from seesr import SeeSRPipeline  # noqa: E402
 from seesr.photos.photo import read_photo  # noqa: E402
 from seesr.photos.pictures import side_by_side  # noqa: E402
-from test_mini import STORED, restored_crop  # noqa: E402
 
 
 def main() -> None:

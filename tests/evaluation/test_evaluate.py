@@ -196,7 +196,7 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch, testset: P
             return SimpleNamespace(images=[image])
 
     monkeypatch.setattr(seesr_model, "_load", lambda *arguments: Pipeline())
-    method = make_method("mini:paper,start=noise,tags=,guidance_scale=3,exclude_tags=a cat+tree,embedding=on", CPU)
+    method = make_method("mini:diffusion,start=noise,tags=,guidance_scale=3,exclude_tags=a cat+tree,embedding=on", CPU)
     image = Image.new("RGB", (8, 8))
     assert method.restore([Case(Path("x.png"), image)], 4)[0].image is image
     settings = {"profile": "paper", "start_point": "noise", "tags": [], "guidance_scale": 3.0, "seed": 0}

@@ -1,7 +1,7 @@
 """Methods by name, behind one interface: a list of low-resolution pictures in, a list of restored ones out.
 
 A method is named by one line of text: a bare word (`bicubic`, `realesrgan-x4plus`), KIND:WHAT (`spandrel:FILE`,
-`ldm:FOLDER`, `folder:PATH`, `command:TEMPLATE`), or a SeeSR model with what to change (`mini:paper,start=noise`).
+`ldm:FOLDER`, `folder:PATH`, `command:TEMPLATE`), or a SeeSR model with what to change (`mini:diffusion,start=noise`).
 """
 
 from collections.abc import Callable
