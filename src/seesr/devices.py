@@ -75,7 +75,7 @@ def find_dtype(name: str, *others: str) -> torch.dtype:
     """
     found = DTYPES.get(name.lower().removeprefix("torch."))
     if found is None:
-        raise SeesrError(f"no `dtype` {name!r}; use {', '.join((*others, *DTYPES))}")
+        raise SeesrError(f"no dtype {name!r}; use {', '.join((*others, *DTYPES))}")
     return found
 
 

@@ -75,13 +75,13 @@ def test_lr_clean_and_a_late_start(seesr: Callable[..., Outcome], tiny: Referenc
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--scheduler", "no-such-thing"), "no --scheduler 'no-such-thing'; there are ddpm"),
+        (("--scheduler", "no-such-thing"), "no scheduler 'no-such-thing'; there are ddpm"),
         (("--steps", "-1"), "--steps cannot be -1; give a whole number from 0 to 1000"),
         (("--color-fix", "sepia"), "--color-fix cannot be 'sepia'; give adain, wavelet or none"),
         (("--latent-tile", 8, "--latent-overlap", 8), "less than --latent-tile, which is 8"),
         (("--guidance-interval", "1"), "--guidance-interval cannot be '1'; give two numbers"),
-        (("--dtype", "int3"), "no --dtype 'int3'; use auto, fp32"),
-        (("--profile", "best"), "no --profile 'best'"),
+        (("--dtype", "int3"), "no dtype 'int3'; use auto, fp32"),
+        (("--profile", "best"), "no profile 'best'"),
         (("--memory", "much"), "--memory cannot be 'much'"),
         (("--bits", "9"), "--bits cannot be 9; give 8 or 16"),
     ],

@@ -70,7 +70,7 @@ def test_every_setting_is_described() -> None:
         ({"bits": 12}, "give 8 or 16"),
         ({"color_fix": "sepia"}, "give adain, wavelet or none"),
         ({"guidance_interval": (0.8, 0.2)}, "the smaller first"),
-        ({"scheduler": "no-such-thing"}, "no `scheduler` 'no-such-thing'; there are ddpm"),
+        ({"scheduler": "no-such-thing"}, "no scheduler 'no-such-thing'; there are ddpm"),
         ({"latent_tile_overlap": 96}, "must be less than `latent_tile_size`, which is 96"),
         ({"start_timestep": 10}, "at least `num_inference_steps`"),
         ({"num_steps": 3}, "no setting 'num_steps'"),
@@ -128,10 +128,6 @@ def test_settings_without_effect_are_told() -> None:
 def test_library_and_command_line_have_no_words_of_each_other() -> None:
     """No message below the commands tells of an option."""
     rooms = ("restoration", "photos", "tiling", "models")
-    found = [
-        path for room in rooms for path in Path(ROOT, "src/seesr", room).rglob("*.py") if '" --' in path.read_text()
-    ]
-    assert not found
     for room in rooms:
         for path in Path(ROOT, "src/seesr", room).rglob("*.py"):
             assert not any(f"--{spec.option} " in path.read_text() for spec in SPECS.values()), path

@@ -62,6 +62,7 @@ def mark_folder(folder: Path) -> None:
     """Make a model folder one that diffusers finds the class of: `pipeline.py`, and its name in the index."""
     index = json.loads((folder / INDEX).read_text())
     index["_class_name"] = [PIPELINE_FILE, PIPELINE_CLASS]
+    index.pop("_name_or_path", None)  # where it lay on this machine
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
     (folder / f"{PIPELINE_FILE}.py").write_text(_PIPELINE_CODE)
 

@@ -51,6 +51,8 @@ def _pictures(image: Any) -> list[Picture]:
         image = image.detach().float().cpu().movedim(-3, -1).numpy()
     if isinstance(image, np.ndarray):
         shape = image.shape[:-1] if image.ndim > 2 else image.shape
+        if not image.size:
+            raise _refused(f"an empty array of {_shape(image)}")
         known = image.dtype in (np.uint8, np.uint16) or np.issubdtype(image.dtype, np.floating)
         if not known or len(shape) not in (2, 3) or (image.ndim > 2 and image.shape[-1] not in (1, 3, 4)):
             raise _refused(f"an array of {_shape(image)}, {image.dtype}")
@@ -65,7 +67,7 @@ def _of_pil(image: Image.Image) -> Picture:
         return image if image.mode == "RGB" else image.convert("RGB")
     values = np.asarray(image)
     if image.mode != "F":
-        if values.size and not 0 <= values.min() <= values.max() <= LEVELS:
+        if not 0 <= values.min() <= values.max() <= LEVELS:
             raise SeesrError(f"`image` has values from {values.min()} to {values.max()}; give integers of 16 bits")
         values = values.astype(np.uint16)
     return _of_array(values[..., None])
@@ -73,8 +75,6 @@ def _of_pil(image: Image.Image) -> Picture:
 
 def _of_array(values: np.ndarray) -> Picture:
     """(h, w, 1, 3 or 4) → a picture, of 16 bits where there are more than 8."""
-    if not values.size:
-        raise _refused(f"an empty array of {_shape(values)}")
     values = np.broadcast_to(values, (*values.shape[:2], 3)) if values.shape[2] == 1 else values[..., :3]
     if values.dtype == np.uint8:
         return Image.fromarray(np.ascontiguousarray(values))

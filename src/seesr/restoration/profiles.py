@@ -39,5 +39,5 @@ def choose_profile(name: str, own: Mapping[str, Mapping[str, Any]], has_diffusio
         return Settings.from_dict(own[name])
     built_in = {"paper": PAPER, "fast": FAST if has_diffusion else ENLARGER_ONLY}
     if name not in built_in:
-        raise SeesrError(f"no `profile` {name!r}; there are {', '.join(sorted({*built_in, *own}))}")
+        raise SeesrError(f"no profile {name!r}; there are {', '.join(sorted({*built_in, *own}))}")
     return built_in[name]

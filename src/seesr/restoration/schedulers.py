@@ -55,5 +55,5 @@ def _scheduler_class(class_name: str) -> Any:
 
         found = getattr(diffusers, class_name, None)
     if found is None:
-        raise SeesrError(f"no `scheduler` {class_name!r}; there are {', '.join(SCHEDULERS)} and diffusers' class names")
+        raise SeesrError(f"no scheduler {class_name!r}; there are {', '.join(SCHEDULERS)} and diffusers' class names")
     return found
