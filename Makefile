@@ -26,7 +26,7 @@ lint: $(VENV)/.installed
 
 # docs/realsr.md; goes on where it was stopped. Also: make table TESTSET=path METHODS="bicubic folder:results/osediff"
 TESTSET ?= ../shared/testsets/realsr
-METHODS ?= bicubic realesrgan-x4plus mini mini:paper
+METHODS ?= bicubic realesrgan-x4plus mini mini:diffusion
 table: $(VENV)/.installed
 	$(SEESR) evaluate --testset $(TESTSET) $(METHODS:%=--method %) --against $(firstword $(METHODS)) -o runs/$(notdir $(TESTSET))
 	cp runs/$(notdir $(TESTSET))/table.md docs/$(notdir $(TESTSET)).md

@@ -101,7 +101,7 @@ def variants(
 
     def run(tagger: Any = nullcontext, **settings: Any) -> Image.Image:
         with tagger():
-            return pipeline(sample.lr, **{"profile": "paper"} | common | settings).images[0]
+            return pipeline(sample.lr, **{"profile": "diffusion"} | common | settings).images[0]
 
     def autoencoded() -> Image.Image:
         pixels = to_tensor(sample.clean).to(pipeline.vae.device, pipeline.vae.dtype) * 2 - 1

@@ -14,7 +14,7 @@ through the same code, stand in for those that would take hours at 64 megapixels
 - `narrow-diffusion`: the same stages, with a UNet and ControlNet 8 channels wide and an `Autoencoder` 8 wide.
 
 `seams` compares the autoencoders (`vae`), enlargers (`enlarger`, `mini`) and, by whole restorations with the embedded
-model's profile `paper`, the tiles of the denoiser (`paper`).
+model's profile `diffusion`, the tiles of the denoiser (`paper`).
 """
 
 import argparse
@@ -40,8 +40,8 @@ from seesr.models.autoencoder import Autoencoder
 from seesr.models.enlarger import OVERLAP, SCALE, TILE, Enlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
 from seesr.photos.pictures import to_tensor
-from seesr.restoration.profiles import Profile
 from seesr.restoration.restorer import Restorer
+from seesr.restoration.settings import Settings
 from seesr.tiling.geometry import LATENT_FACTOR, Tile, even_starts, partition, plan_tiles
 from seesr.tiling.vae import decode, encode
 
@@ -132,7 +132,7 @@ def make(part: str) -> tuple[Restorer, dict[str, object]]:
     pipeline.register_modules(vae=random_vae())
     if part == "narrow-diffusion":
         pipeline.register_modules(**narrow_networks(pipeline.unet.config))
-    settings = Profile(
+    settings = Settings(
         num_inference_steps=1,
         guidance_scale=1.0,
         latent_tile_size=48,
@@ -206,13 +206,13 @@ def enlarger_seams(name: str, enlarger: Enlarger, picture: Image.Image) -> None:
 def denoiser_seams(small: Image.Image, steps: int) -> None:
     """Restored with the denoiser's tiles and without; borders are all edges of tiles."""
     pipeline = SeeSRPipeline.from_pretrained("mini")
-    settings = pipeline.profile("paper")
+    settings = pipeline.profile("diffusion")
     width, height = (side * SCALE // LATENT_FACTOR for side in small.size)
     tiles = plan_tiles(height, width, settings.latent_tile_size, settings.latent_tile_overlap, settings.tile_blend)
 
     def restored(tile: int) -> torch.Tensor:
         options = {"num_inference_steps": steps, "latent_tile_size": tile, "output_type": "pt"}
-        return pipeline(small, profile="paper", **options).images[0]
+        return pipeline(small, profile="diffusion", **options).images[0]
 
     rows = {LATENT_FACTOR * edge for t in tiles for edge in (t.top, t.top + t.height) if 0 < edge < height}
     columns = {LATENT_FACTOR * edge for t in tiles for edge in (t.left, t.left + t.width) if 0 < edge < width}

@@ -31,7 +31,7 @@ def painted(pipeline: Any, word: str, guidance: float, steps: int, seed: int) ->
     grey = Image.new("RGB", (SIDE // 4, SIDE // 4), (118, 118, 118))
     return pipeline(
         grey,
-        profile="paper",
+        profile="diffusion",
         tags=[word] if word else [],
         use_image_embeds=False,
         conditioning_scale=0.0,

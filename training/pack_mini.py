@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 from seesr import SeeSRPipeline
+from seesr.checkpoints.model_folder import INDEX, mark_folder
 from seesr.models import int8
 from seesr.restoration.profiles import ENLARGER_ONLY
-from seesr.training.stages.prior import PAPER_PROFILE
+from seesr.training.stages.prior import DIFFUSION_PROFILE
 
 PACKAGE = Path(__file__).parents[1] / "src/seesr/assets/mini"
 LARGEST = 64e6  # bytes
@@ -42,8 +43,9 @@ def main() -> None:
     for name in ("tokenizer", "scheduler"):
         shutil.copytree(model / name, PACKAGE / name, dirs_exist_ok=True)
     index = json.loads((model / "model_index.json").read_text())
-    index["profiles"] = {"paper": PAPER_PROFILE.to_dict(), "fast": ENLARGER_ONLY.to_dict()}
-    (PACKAGE / "model_index.json").write_text(json.dumps(index, indent=2) + "\n")
+    index["profiles"] = {"diffusion": DIFFUSION_PROFILE.to_dict(), "fast": ENLARGER_ONLY.to_dict()}
+    (PACKAGE / INDEX).write_text(json.dumps(index, indent=2) + "\n")
+    mark_folder(PACKAGE)
     size = 0
     for file in sorted(PACKAGE.rglob("*.safetensors")):
         file.chmod(0o644)

@@ -11,7 +11,15 @@ import torch
 
 from seesr.errors import SeesrError
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+DTYPES = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+"""Number formats by their short names and by PyTorch's."""
 
 CLEARLY_FASTER = 1.3
 """How many times as fast bfloat16 has to be for "auto" to give up float32's precision on the CPU."""
@@ -34,7 +42,7 @@ def choose_device(name: str = "auto") -> torch.device:
     except RuntimeError as error:
         raise SeesrError(f"no device {name!r}; use auto, cpu, cuda, cuda:N or mps") from error
     if not available.get(device.type, False):
-        raise SeesrError(f"this machine, or this build of PyTorch, has no {device.type}; use --device auto")
+        raise SeesrError(f"this machine, or this build of PyTorch, has no {device.type}; use the `device` auto")
     return device
 
 
@@ -49,13 +57,26 @@ def choose_dtype(name: str, device: torch.device, exact: bool = False) -> torch.
     Raises:
         SeesrError: no such format.
     """
-    if name in DTYPES:
-        return DTYPES[name]
-    if name != "auto":
-        raise SeesrError(f"no dtype {name!r}; use auto, {', '.join(DTYPES)}")
+    if name.lower() != "auto":
+        return find_dtype(name, "auto")
     if device.type != "cpu":
         return torch.float16
     return torch.bfloat16 if not exact and probe_cpu().gain >= CLEARLY_FASTER else torch.float32
+
+
+def find_dtype(name: str, *others: str) -> torch.dtype:
+    """The number format called `name`, in whatever case.
+
+    Args:
+        others: what else the caller takes, to be told with an error.
+
+    Raises:
+        SeesrError: no such format.
+    """
+    found = DTYPES.get(name.lower().removeprefix("torch."))
+    if found is None:
+        raise SeesrError(f"no dtype {name!r}; use {', '.join((*others, *DTYPES))}")
+    return found
 
 
 @dataclass(frozen=True)

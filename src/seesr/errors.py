@@ -2,4 +2,11 @@
 
 
 class SeesrError(Exception):
-    """Something the user can mend: a bad file, option or checkpoint. Commands print it and exit with 2."""
+    """Something the user can mend: a bad file, option or checkpoint. Commands print it and exit with 2.
+
+    A parameter is named in backquotes, as in "`scale` cannot be 0": the command line puts its option in that place.
+    """
+
+
+class SeesrWarning(UserWarning):
+    """Something the user may not have meant, such as a setting without effect. Commands print it as a note."""

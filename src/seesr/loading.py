@@ -5,6 +5,7 @@ read, and neither diffusers nor transformers is imported: they take longer than 
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ import seesr
 from seesr.checkpoints.registry import loading_errors, resolve
 from seesr.errors import SeesrError
 from seesr.restoration.restorer import Restorer
+from seesr.restoration.settings import Settings
 
 if TYPE_CHECKING:
     from seesr.models.conv_tagger import ConvTagger
@@ -55,6 +57,20 @@ class LightRestorer(Restorer):
                 part.to(device)
         self._execution_device = device
         return self
+
+
+def resolve_settings(name: str, profile: str | None, given: Mapping[str, Any]) -> Settings:
+    """The settings with which the model called `name` would restore, its weights untouched.
+
+    Args:
+        profile: None for the model's default. given: settings put over it.
+
+    Raises:
+        SeesrError: no such model, profile or setting, or a value that it cannot have.
+    """
+    with loading_errors(name):
+        index = json.loads((resolve(name) / "model_index.json").read_text())
+    return LightRestorer(index).settings(profile, **dict(given))
 
 
 def load_restorer(

@@ -1,14 +1,17 @@
-"""SeeSR as a diffusers pipeline: its parts, loaded and saved. What they do to a photo is in restoration.py."""
+"""SeeSR as a diffusers pipeline: its parts, loaded and saved. What they do to a photo is in `restoration`."""
 
+import os
+from pathlib import Path
 from typing import Any, cast
 
 import torch
-from diffusers import AutoencoderKL, DDPMScheduler, DiffusionPipeline
+from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
 from transformers import CLIPTextModel, CLIPTokenizer
 
-from seesr.checkpoints.model_folder import COMPONENTS
+from seesr.checkpoints.model_folder import COMPONENTS, class_name, mark_folder
 from seesr.checkpoints.registry import loading_errors, resolve
+from seesr.devices import find_dtype
 from seesr.errors import SeesrError
 from seesr.models.autoencoder import Autoencoder
 from seesr.models.enlarger import Enlarger
@@ -29,12 +32,14 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         vae, text_encoder, tokenizer, scheduler: of Stable Diffusion 2-base, or small ones of the same kind.
         tagger: DAPE. unet, controlnet: with representation cross-attention.
         enlarger: optional learned enlarger that takes the place of the bicubic one.
-        profiles: name → settings (`Profile.to_dict`) this model is best run with; "fast" and "paper" always exist.
+        profiles: name → settings (`Settings.to_dict`) this model is best run with; "fast" and "paper" always exist.
         default_profile: the one used when none is asked for.
         residual_decoding: decode as enlarged + D(z0) - D(E(enlarged)), so that a small VAE costs no detail.
 
     A model may consist of the enlarger alone; then the profiles that need the diffusion part are refused.
     `fidelity` f blends the result towards the enlarged photo: (1 - f) of what the diffusion part changes is kept.
+    `pipeline.scheduler = …` with a scheduler of another class than the model's is obeyed, whatever the profile says,
+    unless the call names one; with the same class only its noise schedule counts.
     """
 
     model_cpu_offload_seq = "tagger->text_encoder->enlarger->controlnet->unet->vae"
@@ -48,13 +53,14 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         tagger: PhotoTagger | None = None,
         unet: SemanticUNet | None = None,
         controlnet: SemanticControlNet | None = None,
-        scheduler: DDPMScheduler | None = None,
+        scheduler: SchedulerMixin | None = None,
         enlarger: Enlarger | None = None,
         profiles: dict[str, dict[str, Any]] | None = None,
         default_profile: str = "paper",
         residual_decoding: bool = False,
     ) -> None:
         super().__init__()
+        self._loaded_scheduler = type(scheduler)
         self.register_modules(
             vae=vae,
             text_encoder=text_encoder,
@@ -72,21 +78,41 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
             raise SeesrError("a model needs a UNet or an enlarger; this folder has neither")
 
     @classmethod
-    def from_pretrained(cls, name: str, **kwargs: Any) -> "SeeSRPipeline":
+    def from_pretrained(cls, name: str | os.PathLike[str], **kwargs: Any) -> "SeeSRPipeline":
         """Load a model by name.
 
         Args:
             name: "mini", a model folder, or a hub id.
-            kwargs: of `DiffusionPipeline.from_pretrained`; `dtype` is float32 unless given.
+            kwargs: of `DiffusionPipeline.from_pretrained`; `dtype` (or `torch_dtype`), by name too, is float32 unless
+                given.
 
         Raises:
-            SeesrError: no such model, or its folder is damaged.
+            SeesrError: no such model or number format, or its folder is damaged.
         """
-        kwargs.setdefault("dtype", torch.float32)
+        name = os.fspath(name)
+        key = "torch_dtype" if "torch_dtype" in kwargs and "dtype" not in kwargs else "dtype"
+        dtype = kwargs.get(key)
+        kwargs[key] = find_dtype(dtype) if isinstance(dtype, str) else torch.float32 if dtype is None else dtype
         location = resolve(name)
         with loading_errors(name):
-            pipeline = super().from_pretrained(location, **kwargs)
-        for part in (pipeline.enlarger, pipeline.vae, pipeline.unet, pipeline.controlnet):
+            pipeline: SeeSRPipeline = super().from_pretrained(location, **kwargs)
+        if kwargs.get("scheduler") is not None:
+            pipeline._loaded_scheduler = type(None)  # the caller's choice, to be obeyed
+        parts: tuple[Any, ...] = (pipeline.enlarger, pipeline.vae, pipeline.unet, pipeline.controlnet)
+        for part in parts:
             if part is not None:
                 part.to(memory_format=torch.channels_last)  # the faster layout for convolutions without a backward pass
         return cast(SeeSRPipeline, pipeline)
+
+    @classmethod
+    def load_config(cls, *arguments: Any, **options: Any) -> Any:
+        """As diffusers' own, but that the class is not looked for in the folder's `pipeline.py`: it is this one."""
+        loaded = super().load_config(*arguments, **options)
+        config = loaded[0] if isinstance(loaded, tuple) else loaded
+        config["_class_name"] = class_name(config)
+        return loaded
+
+    def save_config(self, save_directory: str | os.PathLike[str], *arguments: Any, **options: Any) -> None:
+        """Write `model_index.json`, and beside it what makes the folder load in diffusers' own `DiffusionPipeline`."""
+        super().save_config(save_directory, *arguments, **options)
+        mark_folder(Path(save_directory))

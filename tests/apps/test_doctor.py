@@ -221,7 +221,7 @@ def test_operations_are_those_of_the_real_run(tiny: Reference) -> None:
     index = json.loads((tiny.model / "model_index.json").read_text())
     folder = tiny.model.parent / "other-settings"
     shutil.copytree(tiny.model, folder, dirs_exist_ok=True)
-    index["profiles"]["paper"] = settings.to_dict()
+    index["profiles"]["short"], index["default_profile"] = settings.to_dict(), "short"
     (folder / "model_index.json").write_text(json.dumps(index))
     assert estimate(folder, (80, 64), 4, torch.float32).operations == pytest.approx(real, rel=0.12)
 

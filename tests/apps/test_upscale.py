@@ -122,7 +122,7 @@ def test_bad_options(seesr: Callable[..., Outcome], tiny: Reference, tmp_path: P
         ((photo, "-o", tmp_path / "file" / "out.png", *model), ["is not a folder"]),
         ((tmp_path / "own.png", "-o", tmp_path / "own.png", *model), ["replace the photo itself"]),
         ((photo, "-o", out, *model, "--scale", "0"), ["scale"]),
-        ((photo, "-o", out, *model, "--steps", "-1"), ["num_inference_steps"]),
+        ((photo, "-o", out, *model, "--steps", "-1"), ["--steps cannot be -1", "from 0 to 1000"]),
         ((photo, "-o", out, *model, "--fidelity", "2"), ["fidelity"]),
         ((photo, "-o", out, *model, "--scheduler", "magic"), ["magic", "ddpm"]),
         ((photo, "-o", out, *model, "--profile", "best"), ["best", "paper"]),

@@ -197,19 +197,19 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch, testset: P
             return SimpleNamespace(images=[image])
 
     monkeypatch.setattr(seesr_model, "_load", lambda *arguments: Pipeline())
-    method = make_method("mini:paper,start=noise,tags=,guidance_scale=3,exclude_tags=a cat+tree,embedding=on", CPU)
+    method = make_method("mini:diffusion,start=noise,tags=,guidance_scale=3,exclude_tags=a cat+tree,embedding=on", CPU)
     image = Image.new("RGB", (8, 8))
     assert method.restore([Case(Path("x.png"), image)], 4)[0].image is image
-    settings = {"profile": "paper", "start_point": "noise", "tags": [], "guidance_scale": 3.0, "seed": 0}
+    settings = {"profile": "diffusion", "start_point": "noise", "tags": [], "guidance_scale": 3.0, "seed": 0}
     settings["use_image_embeds"] = True
     assert calls == [settings | {"exclude_tags": ["a cat", "tree"], "scale": 4}]
     assert method.settings.items() > settings.items()
-    assert method.settings["dtype"] == "float32"
-    assert method.identity != make_method("mini:paper", CPU).identity
+    assert method.identity != make_method("mini:diffusion", CPU).identity
+    assert make_method("mini:paper", CPU).settings["dtype"] == "float32"
 
     monkeypatch.undo()
-    with pytest.raises(SeesrError, match=r"x\.png: mini:fidelity=7 failed: fidelity cannot be 7\.0"):
-        make_method("mini:fidelity=7", CPU).restore([Case(Path("x.png"), image)], 4)
+    with pytest.raises(SeesrError, match=r"`fidelity` cannot be 7\.0; give a number from 0 to 1"):
+        make_method("mini:fidelity=7", CPU)
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells")
@@ -251,8 +251,8 @@ def test_names_that_are_no_methods(tmp_path: Path) -> None:
     for name, match in {
         "bicubik": "no method 'bicubik'",
         "mini:colour=red": "no setting 'colour'",
-        "mini:steps=many": "num_inference_steps cannot be 'many'; give a whole number",
-        "mini:embedding=maybe": "use_image_embeds cannot be 'maybe'; give on or off",
+        "mini:steps=many": "`num_inference_steps` cannot be 'many'; give a whole number",
+        "mini:embedding=maybe": "`use_image_embeds` cannot be 'maybe'; give on or off",
         "mini:guidance_interval=0.2": "give two numbers, as in",
         "mini:tagger=clip": "give dape or ram",
         f"folder:{tmp_path / 'nowhere'}": "nowhere is no folder",

@@ -140,8 +140,8 @@ def test_sixteen_bits_are_the_same_picture_finer(tiny: Reference, color_fix: str
     pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
     photo = Image.open(tiny.files / "input.png").convert("RGB")
     settings = {"profile": "paper", "num_inference_steps": 1, "process_size": 64, "color_fix": color_fix}
-    coarse = pipeline(photo, scale, output_type="np", **settings).images[0]
-    fine = pipeline(photo, scale, output_type="np", bits=16, **settings).images[0]
+    coarse = pipeline(photo, scale=scale, output_type="np", **settings).images[0]
+    fine = pipeline(photo, scale=scale, output_type="np", bits=16, **settings).images[0]
     assert (fine.dtype, fine.shape) == (np.uint16, coarse.shape)
     assert np.abs(fine / 257 - coarse).mean() < 0.8  # the colour fix cuts to 8 bits, as published
     assert len(np.unique(fine)) > 2000

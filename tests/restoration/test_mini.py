@@ -32,9 +32,9 @@ def test_example_is_restored_as_shipped() -> None:
 def test_diffusion_adds_texture_and_no_colour() -> None:
     pipeline = SeeSRPipeline.from_pretrained("mini")
     crop = Image.open(EXAMPLE).crop(CROP)
-    fast, paper = (pipeline(crop, profile=profile).images[0] for profile in ("fast", "paper"))
-    assert 0.5 < difference(fast, paper) < 8
-    shift = np.asarray(paper, dtype=float).mean((0, 1)) - np.asarray(fast, dtype=float).mean((0, 1))
+    fast, textured = (pipeline(crop, profile=profile).images[0] for profile in ("fast", "diffusion"))
+    assert 0.5 < difference(fast, textured) < 8
+    shift = np.asarray(textured, dtype=float).mean((0, 1)) - np.asarray(fast, dtype=float).mean((0, 1))
     assert np.abs(shift).max() < 1.5
 
 
@@ -51,7 +51,7 @@ def test_package_is_small() -> None:
 
 def test_command_restores_with_every_profile(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     Image.open(EXAMPLE).crop((0, 0, 20, 16)).save(tmp_path / "small.png")
-    for profile in ("fast", "paper"):
+    for profile in ("fast", "diffusion"):
         out = tmp_path / f"{profile}.png"
         outcome = seesr("upscale", tmp_path / "small.png", "-o", out, "--scale", 2.5, "--profile", profile)
         assert outcome.code == 0, outcome.err

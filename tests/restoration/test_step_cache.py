@@ -8,7 +8,7 @@ from torch import nn
 from conftest import Reference
 from seesr import SeeSRPipeline
 from seesr.restoration.diffusion import Context, TilePredictor
-from seesr.restoration.profiles import Profile
+from seesr.restoration.settings import Settings
 from seesr.restoration.step_cache import Allowance, remembered_contexts
 from seesr.tiling.geometry import LATENT_FACTOR, Tile
 
@@ -47,7 +47,7 @@ def test_predictions_are_those_of_the_networks(networks, of_each_tile: bool, kep
     ]
     told = dict(zip(TILES, contexts if of_each_tile else contexts * 3))
     condition = lambda tile: tile.of(picture, LATENT_FACTOR)  # noqa: E731
-    with TilePredictor(unet, controlnet, condition, TILES, contexts, Profile(), kept_bytes) as predictor:
+    with TilePredictor(unet, controlnet, condition, TILES, contexts, Settings(), kept_bytes) as predictor:
         for _ in range(2):  # the second time from memory
             for group in (TILES[:2], TILES[2:]):
                 found = predictor(group, latents, torch.tensor(500), True)

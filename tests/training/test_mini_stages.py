@@ -125,7 +125,7 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
     assert after < 0.8 * before
     pipeline = SeeSRPipeline.from_pretrained(str(tmp_path / "out" / "model"))
     photo = Image.open(photos / "0.png").resize((17, 16))
-    result = pipeline(photo, profile="paper", num_inference_steps=2)
+    result = pipeline(photo, profile="diffusion", num_inference_steps=2)
     assert result.images[0].size == (68, 64)
     assert np.ptp(np.asarray(result.images[0])) > 0
     stored = sorted((tmp_path / "out" / "restorations-train").glob("*.safetensors"))

@@ -26,6 +26,10 @@ def evaluate(
         ),
     ],
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, figures and report.")],
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting of all SeeSR models; repeatable."),
+    ] = None,
     metrics: Annotated[str | None, typer.Option(help="a,b,… instead of all.")] = None,
     against: Annotated[str | None, typer.Option(metavar="NAME", help="The method to compare the others with.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
@@ -37,7 +41,7 @@ def evaluate(
 
     from seesr.apps.progress import console
     from seesr.devices import choose_device
-    from seesr.evaluation.methods import make_method
+    from seesr.evaluation.methods import make_method, with_settings
     from seesr.evaluation.record import write_csv, write_json
     from seesr.evaluation.report import write_report
     from seesr.evaluation.run import read_testset, run_evaluation
@@ -55,7 +59,8 @@ def evaluate(
     check_folder(output)
     found = read_testset(testset, limit)
     target = choose_device(device)
-    methods = [make_method(name, target) for name in dict.fromkeys(method)]  # last: it may fetch gigabytes
+    named = with_settings(method, settings or [])
+    methods = [make_method(name, target) for name in dict.fromkeys(named.values())]  # last: it may fetch gigabytes
 
     with picture_progress() as show:
         results = run_evaluation(
@@ -63,7 +68,7 @@ def evaluate(
             methods,
             names,
             output,
-            against=against,
+            against=named[against] if against else None,
             device=str(target) if target.type == "cuda" else "cpu",
             progress=show,
         )

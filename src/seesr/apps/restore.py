@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from seesr.apps.folder import Job
+from seesr.apps.options import in_options
 from seesr.apps.progress import RestorationBars
+from seesr.apps.prompt_files import write_prompts
 from seesr.errors import SeesrError
 from seesr.photos.files import check_writable, format_notes, longest_side, write_photo
 from seesr.photos.limits import check_result_fits
@@ -25,7 +27,7 @@ class RestoreOptions:
     scale, longest, fit: size of the result, at most one of them (`seesr.restoration.sizes.target_scale`).
     max_pixels: photos with more are refused. quality: of JPEG, WebP and AVIF. bits: 8 or 16 a channel.
     compare: write a side-by-side as well.
-    settings: keyword arguments of the pipeline's call.
+    settings: keyword arguments of the pipeline's call. save_prompts: write what a result was made with beside it.
     """
 
     max_pixels: int
@@ -36,6 +38,7 @@ class RestoreOptions:
     bits: int = 8
     compare: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
+    save_prompts: bool = False
 
     def __post_init__(self) -> None:
         """Refuse what is wrong whatever the photo.
@@ -44,7 +47,7 @@ class RestoreOptions:
             SeesrError: two sizes, a scale out of range, or other bits than 8 and 16.
         """
         if self.bits not in (8, 16):
-            raise SeesrError(f"--bits cannot be {self.bits}; it must be 8 or 16")
+            raise SeesrError(f"`bits` cannot be {self.bits}; it must be 8 or 16")
         if self.scale is not None or (self.longest is not None and self.fit is not None):
             target_scale(1, 1, self.scale, self.longest, self.fit)
 
@@ -71,7 +74,9 @@ def restore_files(restorer: Restorer, jobs: Sequence[Job], options: RestoreOptio
                     raise
                 failed += 1
                 known = isinstance(error, SeesrError)
-                bars.say(f"failed: {error if known else f'{job.source}: {type(error).__name__}: {error}'}")
+                bars.say(
+                    f"failed: {in_options(str(error)) if known else f'{job.source}: {type(error).__name__}: {error}'}"
+                )
             bars.finish()
     if failed:
         raise SeesrError(f"{failed} of {len(jobs)} photos failed, as told above; the others are done")
@@ -85,8 +90,7 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
     check_writable(job.target, size)
     if sheet:
         check_writable(sheet)
-    settings = restorer.profile(options.settings.get("profile"))
-    settings = settings.with_overrides(process_size=options.settings.get("process_size"))
+    settings = restorer.settings(**options.settings, scale=scale, bits=options.bits)
     worked = working_size(photo.rgb.size, scale, settings.process_size)
     check_result_fits(job.target, size, options.compare, options.bits, worked)
     result = restorer(photo.rgb, scale=scale, callback=bars.on_event, bits=options.bits, **options.settings)
@@ -109,6 +113,9 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
     if sheet:
         write_photo(side_by_side(photo.rgb, restored, longest_side(sheet)), sheet, options.quality)
         lines.append(f"  side by side: {sheet}")
+    if options.save_prompts:
+        profile = options.settings.get("profile") or restorer.config.default_profile
+        lines.append(f"  prompts: {write_prompts(job.target, job.source, result, profile, settings)}")
     if result.tags[0]:
         lines.append(f"  saw {', '.join(tag.name for tag in result.tags[0])}")
-    return lines + [f"  note: {note}" for note in (*photo.notes, *remarks)]
+    return lines + [f"  note: {in_options(note)}" for note in (*photo.notes, *remarks)]

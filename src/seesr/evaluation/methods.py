@@ -1,10 +1,10 @@
 """Methods by name, behind one interface: a list of low-resolution pictures in, a list of restored ones out.
 
 A method is named by one line of text: a bare word (`bicubic`, `realesrgan-x4plus`), KIND:WHAT (`spandrel:FILE`,
-`ldm:FOLDER`, `folder:PATH`, `command:TEMPLATE`), or a SeeSR model with what to change (`mini:paper,start=noise`).
+`ldm:FOLDER`, `folder:PATH`, `command:TEMPLATE`), or a SeeSR model with what to change (`mini:diffusion,start=noise`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -17,7 +17,7 @@ from seesr.evaluation.baselines.checkpoint import Checkpoint
 from seesr.evaluation.baselines.external import Command, OutputFolder
 from seesr.evaluation.baselines.interface import Method
 from seesr.evaluation.baselines.latent_diffusion import LatentDiffusion
-from seesr.evaluation.baselines.seesr_model import SeeSRModel
+from seesr.evaluation.baselines.seesr_model import SeeSRModel, add_settings
 
 _KINDS: dict[str, tuple[str, Callable[[str, str, torch.device], Method]]] = {
     "spandrel": ("FILE", lambda name, what, device: Checkpoint(name, Path(what).expanduser(), device)),
@@ -52,6 +52,24 @@ def make_method(name: str, device: torch.device) -> Method:
         known = ", ".join(["bicubic", *realesrgan.NETWORKS, *kinds])
         raise SeesrError(f"no method {name!r}: {known}, or a SeeSR model; {error}") from None
     return method
+
+
+def with_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, str]:
+    """Name as given → name with `settings` (each `key=value`) put under those a SeeSR model's name says itself.
+
+    Raises:
+        SeesrError: none of the methods is a SeeSR model, or a setting that there is not.
+    """
+    changed = {name: name for name in names}
+    if not settings:
+        return changed
+    for name in names:
+        model, own = _split(name)
+        if _is_model(model):
+            changed[name] = f"{model}:{add_settings(own, settings)}"
+    if all(name == new for name, new in changed.items()):
+        raise SeesrError("--set changes SeeSR models, of which none is among the methods")
+    return changed
 
 
 def _split(name: str) -> tuple[str, str]:

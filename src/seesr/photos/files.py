@@ -128,7 +128,7 @@ def _why_unreadable(path: Path, error: Exception, max_pixels: int) -> str:
             return "may not be read; change its permissions"
         case Image.DecompressionBombError():
             size = str(error).partition(" exceeds")[0]
-            return f"{size}, over the limit of {max_pixels}; raise it with --max-pixels if you trust the file"
+            return f"{size}, over the limit of {max_pixels}; raise `max_pixels` if you trust the file"
         case MemoryError():
             return "there is not enough memory to unpack it"
         case UnidentifiedImageError():
@@ -160,7 +160,7 @@ def write_photo(image: Image.Image, path: Path, quality: int = 95) -> None:
         SeesrError: `check_writable`'s reasons, a quality out of range, or a write that fails (no space left).
     """
     if not 1 <= quality <= 100:
-        raise SeesrError(f"--quality cannot be {quality}; it must be from 1 to 100")
+        raise SeesrError(f"`quality` cannot be {quality}; it must be from 1 to 100")
     check_writable(path, image.size)
     format_name = _FORMATS[path.suffix.lower()]
     image = _fit_format(image, format_name)
@@ -182,10 +182,10 @@ def check_writable(path: Path, size: tuple[int, int] | None = None) -> None:
     if size and longest and max(size) > longest:
         raise SeesrError(
             f"{path}: {size[0]} x {size[1]} pixels are more than {_FORMATS[suffix]} can hold "
-            f"({longest} a side); use --ext png or tiff"
+            f"({longest} a side); use the `ext` png or tiff"
         )
     if len(os.fsencode(path.name)) > _LONGEST_NAME or "\0" in str(path):
-        raise SeesrError(f"{path}: the file's name is too long, or no name; choose another, or a shorter --suffix")
+        raise SeesrError(f"{path}: the file's name is too long, or no name; choose another, or a shorter `suffix`")
     if path.is_dir():
         raise SeesrError(f"{path}: is a folder; name a file")
     folder = path.absolute().parent
@@ -209,11 +209,11 @@ def output_name(path: Path, suffix: str = "", ext: str | None = None) -> str:
         SeesrError: `ext` cannot be written, or `suffix` would lead into another folder.
     """
     if any(character in suffix for character in ("/", os.sep, "\0")):
-        raise SeesrError(f"--suffix cannot be {suffix!r}; it is put into the file's name, so use no slash")
+        raise SeesrError(f"`suffix` cannot be {suffix!r}; it is put into the file's name, so use no slash")
     if ext is None:
         ext = path.suffix if path.suffix.lower() in WRITABLE else ".png"
     elif "." + ext.lower().lstrip(".") not in WRITABLE:
-        raise SeesrError(f"--ext cannot be {ext!r}; use {', '.join(sorted(WRITABLE))}")
+        raise SeesrError(f"`ext` cannot be {ext!r}; use {', '.join(sorted(WRITABLE))}")
     return f"{path.stem}{suffix}.{ext.lstrip('.')}"
 
 
@@ -229,7 +229,7 @@ def format_notes(image: Image.Image, path: Path) -> list[str]:
     notes = []
     transparent = image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema() != (255, 255)
     if transparent and _FORMATS.get(path.suffix.lower()) == "JPEG":
-        notes.append("JPEG has no transparency: the picture was laid on white; --ext png keeps it")
+        notes.append("JPEG has no transparency: the picture was laid on white; the `ext` png keeps it")
     return notes
 
 

@@ -38,9 +38,9 @@ def check_result_fits(
         SeesrError: it takes more memory than is free.
     """
     each = (_DEEP_RESULT if bits == 16 else _RESULT) + _ENCODER.get(path.suffix.lower(), 0) + (_SHEET if compare else 0)
-    what, remedy = f"a result of {size[0]} x {size[1]} pixels", "choose a smaller --scale or --to"
+    what, remedy = f"a result of {size[0]} x {size[1]} pixels", "choose a smaller `scale` or `longest`"
     if worked[0] * worked[1] > 2 * size[0] * size[1]:
-        what, remedy = f"{what}, worked at {worked[0]} x {worked[1]},", "choose a smaller --process-size"
+        what, remedy = f"{what}, worked at {worked[0]} x {worked[1]},", "choose a smaller `process_size`"
     _check(path, what, max(size[0] * size[1], worked[0] * worked[1]) * each, remedy)
 
 

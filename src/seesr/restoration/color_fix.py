@@ -11,13 +11,13 @@ import torch
 from torch.nn import functional as F
 
 from seesr.photos.pictures import DeepPicture, Picture, to_picture, to_tensor
+from seesr.restoration.settings import ColorFix
 
 WAVELET_DILATIONS = (1, 2, 4, 8, 16)
 WAVELET_REACH = sum(WAVELET_DILATIONS)
 """Pixels around a pixel that decide on its low band."""
 EPS = 1e-5
 """Added to the (unbiased) variance under AdaIN's root."""
-COLOR_FIXES = ("adain", "wavelet", "none")
 
 
 def mean_std(image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -60,8 +60,8 @@ def wavelet(image: torch.Tensor, reference: torch.Tensor) -> torch.Tensor:
     return image - _low_band(image) + _low_band(reference)
 
 
-def fix_color(image: torch.Tensor, reference: torch.Tensor, method: str) -> torch.Tensor:
-    """Apply the colour fix called `method`, one of `COLOR_FIXES`; the result is clamped to [0, 1].
+def fix_color(image: torch.Tensor, reference: torch.Tensor, method: ColorFix) -> torch.Tensor:
+    """Apply the colour fix called `method`, a `ColorFix`; the result is clamped to [0, 1].
 
     Raises:
         ValueError: no such method.
@@ -71,18 +71,18 @@ def fix_color(image: torch.Tensor, reference: torch.Tensor, method: str) -> torc
     elif method == "wavelet":
         image = wavelet(image, reference)
     elif method != "none":
-        raise ValueError(f"color_fix must be one of {', '.join(COLOR_FIXES)}, not {method!r}")
+        raise ValueError(f"no colour fix {method!r}")
     return image.clamp(0, 1)
 
 
-def fix_colors(restored: Any, enlarged: Any, method: str, strip_pixels: int) -> Any:
+def fix_colors(restored: Any, enlarged: Any, method: ColorFix, strip_pixels: int) -> Any:
     """`restored` with the colours of `enlarged`, of the same size; the result is cut, not rounded, to 8 bits.
 
     Both may be of 16 bits (`DeepPicture`); the result is then rounded to as many. `restored` itself may be what is
     returned, changed.
 
     Args:
-        method: one of `COLOR_FIXES`.
+        method: a `ColorFix`.
         strip_pixels: about how many pixels are held in floating point at once.
     """
     if method == "none":

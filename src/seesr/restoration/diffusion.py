@@ -15,9 +15,10 @@ from torch import Tensor
 
 from seesr.errors import SeesrError
 from seesr.photos.pictures import DeepPicture, Picture, to_picture, to_tensor
+from seesr.restoration.interfaces import VAE, ControlNet, Denoiser, Scheduler
 from seesr.restoration.outputs import Callback, Progress
-from seesr.restoration.profiles import Profile
-from seesr.restoration.sampling import Guidance, denoise, guide, make_scheduler, set_timesteps, start_latents
+from seesr.restoration.sampling import Guidance, denoise, guide, set_timesteps, start_latents
+from seesr.restoration.settings import Settings
 from seesr.restoration.step_cache import Allowance, embed_condition, given_embeddings, remembered_contexts
 from seesr.restoration.work_plan import WorkPlan
 from seesr.tiling import vae as vae_tiling
@@ -34,14 +35,14 @@ class Context:
     """(1, n, d): representation embedding."""
 
 
-def tiles_of(picture: Picture, settings: Profile) -> list[Tile]:
+def tiles_of(picture: Picture, settings: Settings) -> list[Tile]:
     """The tiles, in latent pixels, in which a picture at working size is denoised."""
     width, height = (side // LATENT_FACTOR for side in picture.size)
     sizes = settings.latent_tile_size, settings.latent_tile_overlap
     return plan_tiles(height, width, *sizes, settings.tile_blend)
 
 
-def encode_picture(vae: Any, picture: Picture, plan: WorkPlan, device: torch.device, callback: Callback) -> Tensor:
+def encode_picture(vae: VAE, picture: Picture, plan: WorkPlan, device: torch.device, callback: Callback) -> Tensor:
     """The LR embedding of a picture whose sides are multiples of 8: (1, c, h, w), float32."""
 
     def pixels(area: Tile) -> Tensor:
@@ -54,7 +55,7 @@ def encode_picture(vae: Any, picture: Picture, plan: WorkPlan, device: torch.dev
 
 
 def decode_picture(
-    vae: Any,
+    vae: VAE,
     latents: Tensor,
     lr_latents: Tensor | None,
     enlarged: Picture,
@@ -86,7 +87,9 @@ def decode_picture(
     without = decoded(lr_latents, 1, 2) if lr_latents is not None else None
     for place, part in parts:
         if not torch.isfinite(part).all():
-            raise SeesrError("the model's output is NaN or infinite; try --dtype fp32, else its weights are damaged")
+            raise SeesrError(
+                "the model's output is NaN or infinite; try the `dtype` float32, else its weights are damaged"
+            )
         area = place.scaled(LATENT_FACTOR)
         pixels = to_tensor(enlarged.crop(area.box)).to(part.device)
         if without is not None:
@@ -96,13 +99,13 @@ def decode_picture(
 
 
 def denoise_tiles(
-    unet: Any,
-    controlnet: Any,
-    scheduler_config: dict[str, Any],
+    unet: Denoiser,
+    controlnet: ControlNet,
+    scheduler: Scheduler,
     lr_latents: Tensor,
     enlarged: Picture,
     contexts: list[Context],
-    settings: Profile,
+    settings: Settings,
     plan: WorkPlan,
     generator: torch.Generator,
     callback: Callback,
@@ -110,15 +113,15 @@ def denoise_tiles(
     """Sample latents that restore `enlarged`, (1, c, h, w).
 
     Args:
+        scheduler: its steps are set here.
         lr_latents: (1, c, h, w), from `encode_picture`.
         contexts: one for all tiles, or one for each of `tiles_of`.
         generator: on the CPU.
     """
     device = lr_latents.device
-    scheduler = make_scheduler(settings.scheduler, scheduler_config)
     set_timesteps(scheduler, settings.num_inference_steps, settings.start_timestep, device)
     noise = torch.randn(lr_latents.shape, generator=generator).to(device)
-    latents = start_latents(scheduler, lr_latents, noise, settings.start_point)
+    latents = start_latents(scheduler, lr_latents, noise, settings.start_point, settings.start_timestep)
     height, width = latents.shape[-2:]
     tiles = tiles_of(enlarged, settings)
     total, done = len(tiles) * len(scheduler.timesteps), 0
@@ -161,12 +164,12 @@ class TilePredictor:
 
     def __init__(
         self,
-        unet: Any,
-        controlnet: Any,
+        unet: Denoiser,
+        controlnet: ControlNet,
         condition: Callable[[Tile], Tensor],
         tiles: list[Tile],
         contexts: list[Context],
-        settings: Profile,
+        settings: Settings,
         kept_bytes: int,
     ) -> None:
         self.unet, self.controlnet, self.condition, self.settings = unet, controlnet, condition, settings

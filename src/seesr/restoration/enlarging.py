@@ -6,7 +6,7 @@ hands on its rows as they are finished, so that its result is never held in floa
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from PIL import Image
@@ -14,18 +14,23 @@ from PIL import Image
 from seesr.errors import SeesrError
 from seesr.models.enlarger import SCALE as ENLARGER_SCALE
 from seesr.models.enlarger import Enlarger
-from seesr.photos.pictures import DeepPicture, to_picture, to_tensor
+from seesr.photos.pictures import DeepPicture, Picture, to_picture, to_tensor
 from seesr.restoration.sizes import output_size
 from seesr.tiling.geometry import LATENT_FACTOR
+
+P = TypeVar("P", Image.Image, DeepPicture)
 
 _AT_ONCE = 64  # rows that are brought to 8 bits
 
 
-def _bicubic(image: Any, width: int, height: int) -> Any:
-    return image if image.size == (width, height) else image.resize((width, height), Image.Resampling.BICUBIC)
+def _bicubic(image: P, width: int, height: int) -> P:
+    if image.size == (width, height):
+        return image
+    resized: Any = image.resize((width, height), Image.Resampling.BICUBIC)
+    return resized  # of the same class
 
 
-def _large_enough(image: Image.Image, scale: float, process_size: int) -> Image.Image:
+def _large_enough(image: P, scale: float, process_size: int) -> P:
     """Enlarge a photo whose shorter side would come out below `process_size`."""
     least = int(process_size // scale)
     width, height = image.size
@@ -36,13 +41,13 @@ def _large_enough(image: Image.Image, scale: float, process_size: int) -> Image.
     return image
 
 
-def _to_latent_grid(image: Any) -> Any:
+def _to_latent_grid(image: P) -> P:
     width, height = image.size
     side = LATENT_FACTOR
     return _bicubic(image, max(side, width // side * side), max(side, height // side * side))
 
 
-def enlarge_bicubic(image: Image.Image, scale: float, process_size: int) -> Image.Image:
+def enlarge_bicubic(image: P, scale: float, process_size: int) -> P:
     """The paper's enlarging; the result's sides are multiples of 8."""
     image = _large_enough(image, scale, process_size)
     image = _bicubic(image, int(image.width * scale), int(image.height * scale))
@@ -52,7 +57,7 @@ def enlarge_bicubic(image: Image.Image, scale: float, process_size: int) -> Imag
 
 def enlarge_learned(
     enlarger: Enlarger,
-    image: Image.Image,
+    image: Picture,
     scale: float,
     process_size: int,
     on_grid: bool,
@@ -78,8 +83,8 @@ def enlarge_learned(
         for part in finished.split(_AT_ONCE, 2):
             if not torch.isfinite(part).all():
                 raise SeesrError(
-                    "the model's output is NaN or infinite; with --dtype fp32 too, its weights are damaged: "
-                    "fetch them again"
+                    "the model's output is NaN or infinite; with the `dtype` float32 too, its weights are "
+                    "damaged: fetch them again"
                 )
             rows.append(to_picture(part, deep))
     return _to_latent_grid(rows.result) if on_grid else rows.result

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seesr.models.enlarger import OVERLAP, TILE
 from seesr.restoration.live_bytes import LiveBytes
 from seesr.restoration.memory import picture_bytes
-from seesr.restoration.profiles import Profile
+from seesr.restoration.settings import Settings
 from seesr.restoration.sizes import output_size, working_size
 from seesr.restoration.work_plan import usual_plan
 from seesr.tiling.geometry import LATENT_FACTOR, Tile, even_starts, plan_tiles
@@ -62,7 +62,7 @@ class Estimate:
 
 
 def estimate_networks(
-    networks: dict[str, Any], name: str, settings: Profile, size: tuple[int, int], scale: float, dtype: torch.dtype
+    networks: dict[str, Any], name: str, settings: Settings, size: tuple[int, int], scale: float, dtype: torch.dtype
 ) -> Estimate:
     weights = sum(p.numel() * p.element_size() for network in networks.values() for p in network.parameters())
     worked = working_size(size, scale, settings.process_size)
@@ -98,7 +98,7 @@ def estimate_networks(
 
 def _diffusion(
     networks: dict[str, Any],
-    settings: Profile,
+    settings: Settings,
     size: tuple[int, int],  # rows and columns of the latent
     tiles: list[Tile],
     embedding: tuple[int, ...],  # shape of the representation embedding

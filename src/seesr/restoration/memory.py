@@ -17,7 +17,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from seesr.errors import SeesrError
 from seesr.models.enlarger import SCALE
 from seesr.restoration.live_bytes import LiveBytes
-from seesr.restoration.profiles import Profile
+from seesr.restoration.settings import Settings
 from seesr.restoration.sizes import output_size, working_size
 from seesr.restoration.work_plan import WorkPlan
 from seesr.tiling.geometry import LATENT_FACTOR, Tile
@@ -43,7 +43,7 @@ def parse_bytes(text: str | int) -> int:
     """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([kmgt]?)i?b?", str(text).strip().lower())
     if not match or not float(match[1]):
-        raise SeesrError(f"memory cannot be {text!r}; give a size such as 4GB or 800MB")
+        raise SeesrError(f"`memory` cannot be {text!r}; give a size such as 4GB or 800MB")
     return int(float(match[1]) * _UNITS[match[2]])
 
 
@@ -56,8 +56,8 @@ class Need:
 
 
 def plan_within(
-    limit: int, networks: Any, device: torch.device, photo: tuple[int, int], scale: float, settings: Profile
-) -> tuple[WorkPlan, Profile]:
+    limit: int, networks: Any, device: torch.device, photo: tuple[int, int], scale: float, settings: Settings
+) -> tuple[WorkPlan, Settings]:
     """Pieces that keep a restoration within `limit` bytes; of the settings, only the denoiser's tiles change.
 
     Args:
@@ -110,7 +110,7 @@ def plan_within(
     return plan, settings
 
 
-def picture_bytes(photo: tuple[int, int], scale: float, settings: Profile) -> int:
+def picture_bytes(photo: tuple[int, int], scale: float, settings: Settings) -> int:
     """Bytes of all that grows with the picture: Pillow has 4 a pixel; one result is being finished and written."""
     width, height = working_size(photo, scale, settings.process_size)
     worked, result, seen = width * height, *(a * b for a, b in (output_size(*photo, scale), photo))
@@ -121,7 +121,7 @@ def picture_bytes(photo: tuple[int, int], scale: float, settings: Profile) -> in
 # ------------------------------------------------------------------------------------------------------ what is taken
 
 
-def _need(networks: Any, device: torch.device, photo: tuple[int, int], scale: float, settings: Profile) -> Need:
+def _need(networks: Any, device: torch.device, photo: tuple[int, int], scale: float, settings: Settings) -> Need:
     latents = 0
     if settings.num_inference_steps:
         width, height = (side // LATENT_FACTOR for side in working_size(photo, scale, settings.process_size))
@@ -191,7 +191,7 @@ def _attention_bytes(vae: Any, positions: int) -> int:
     return 3 * min(KEYS, positions) * size
 
 
-def _denoiser_peak(unet: Any, controlnet: Any, settings: Profile) -> int:
+def _denoiser_peak(unet: Any, controlnet: Any, settings: Settings) -> int:
     """Bytes for one tile of the smallest size."""
     from seesr.restoration.diffusion import Context, TilePredictor
 

@@ -38,6 +38,10 @@ class SeeSROutput:
     negative_prompts: list[str] = field(default_factory=list)
     timings: list[dict[str, float]] = field(default_factory=list)
 
+    def to_tuple(self) -> tuple[Any, ...]:
+        """The same in the order of the fields, the images first."""
+        return self.images, self.tags, self.prompts, self.negative_prompts, self.timings
+
 
 Callback = Callable[[Progress], None]
 """Told of every step forward; must not change the latents it is shown."""

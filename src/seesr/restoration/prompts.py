@@ -1,7 +1,7 @@
 """The hard prompt: tags, the user's words and the added quality words as one text within CLIP's 77 tokens."""
 
 from collections.abc import Iterable
-from typing import Protocol
+from typing import Any, Protocol
 
 ADDED_PROMPT = "clean, high-resolution, 8k"
 NEGATIVE_PROMPT = "dotted, noise, blur, lowres, smooth"
@@ -12,7 +12,7 @@ class Tokenizer(Protocol):
 
     model_max_length: int
 
-    def __call__(self, text: str) -> "dict[str, list[int]]": ...
+    def __call__(self, text: Any, **options: Any) -> Any: ...
 
 
 def choose_tags(found: Iterable[str], tags: Iterable[str] | None = None, exclude: Iterable[str] = ()) -> list[str]:

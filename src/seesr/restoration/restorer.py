@@ -9,45 +9,63 @@ The order of operations, the 8-bit roundings and the draws of noise are those of
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import torch
 from PIL import Image
 
-from seesr.errors import SeesrError
+from seesr.errors import SeesrError, SeesrWarning
 from seesr.models.enlarger import Enlarger
 from seesr.models.tagging import PhotoTagger, Tag
 from seesr.photos.pictures import DeepPicture, Picture, to_tensor
 from seesr.restoration.color_fix import fix_colors
 from seesr.restoration.enlarging import enlarge_bicubic, enlarge_learned
+from seesr.restoration.inputs import PhotoInput, read_inputs
+from seesr.restoration.interfaces import VAE, ControlNet, Denoiser, Scheduler, TextEncoder, Tokenizer
 from seesr.restoration.outputs import Callback, Progress, SeeSROutput
-from seesr.restoration.profiles import Profile, choose_profile
+from seesr.restoration.profiles import choose_profile
 from seesr.restoration.prompts import build_prompt, choose_tags
+from seesr.restoration.remarks import remarks
+from seesr.restoration.schedulers import make_scheduler
+from seesr.restoration.settings import Settings
+from seesr.restoration.signature import with_settings
 from seesr.restoration.sizes import output_size
 from seesr.restoration.work_plan import WorkPlan, usual_plan
 from seesr.tiling.geometry import LATENT_FACTOR
 
+if TYPE_CHECKING:
+    from typing_extensions import Unpack
+
+    from seesr.restoration.keywords import SettingsKeywords
+
+
+_CALLER = 3  # frames between a warning and the user: this call and the decorator of inference mode
+
 
 class Restorer:
-    """The restoration, without a say in where its networks come from: `SeeSRPipeline` has all, `LightRestorer` some.
+    """Runs a restoration on the networks that a subclass supplies: `SeeSRPipeline` has all, `LightRestorer` some.
 
     The networks are those of `SeeSRPipeline`; `config` has its `profiles`, `default_profile` and `residual_decoding`.
     """
 
-    vae: Any
-    text_encoder: Any
-    tokenizer: Any
+    vae: VAE | None
+    text_encoder: TextEncoder | None
+    tokenizer: Tokenizer | None
     tagger: PhotoTagger | None
-    unet: Any
-    controlnet: Any
-    scheduler: Any
+    unet: Denoiser | None
+    controlnet: ControlNet | None
+    scheduler: Scheduler | None
     enlarger: Enlarger | None
     config: Any
     _execution_device: torch.device
+    _loaded_scheduler: type[Any] | None = None
+    """Class of the scheduler that came with the model."""
 
     @property
     def has_diffusion(self) -> bool:
@@ -56,7 +74,7 @@ class Restorer:
 
     # ------------------------------------------------------------------------------------------------ settings
 
-    def profile(self, name: str | None = None) -> Profile:
+    def profile(self, name: str | None = None) -> Settings:
         """The settings called `name`, or the model's default ones.
 
         Raises:
@@ -64,142 +82,154 @@ class Restorer:
         """
         return choose_profile(name or self.config.default_profile, self.config.profiles, self.has_diffusion)
 
+    def settings(self, profile: str | None = None, **given: "Unpack[SettingsKeywords]") -> Settings:
+        """A profile with the settings `given` put over it; those that are None are left to the profile.
+
+        Raises:
+            SeesrError: no such profile or setting, or a value that it cannot have.
+        """
+        return self.profile(profile).with_overrides(**given)
+
+    def remarks(self, profile: str | None, given: Mapping[str, Any]) -> list[str]:
+        """Notes, a line each, on settings `given` that will change nothing with this model and profile.
+
+        Raises:
+            SeesrError: as `settings`.
+        """
+        base = self.profile(profile)
+        vocabulary = self.tagger.config.tags if self.tagger is not None else ()
+        return remarks(given, base, base.with_overrides(**given), vocabulary)
+
     # ------------------------------------------------------------------------------------------------ the call
 
+    @overload
+    def __call__(
+        self,
+        image: PhotoInput | Sequence[PhotoInput],
+        *,
+        profile: str | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        output_type: str = "pil",
+        return_dict: Literal[True] = True,
+        callback: Callback | None = None,
+        **settings: "Unpack[SettingsKeywords]",
+    ) -> SeeSROutput: ...
+
+    @overload
+    def __call__(
+        self,
+        image: PhotoInput | Sequence[PhotoInput],
+        *,
+        profile: str | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        output_type: str = "pil",
+        return_dict: Literal[False],
+        callback: Callback | None = None,
+        **settings: "Unpack[SettingsKeywords]",
+    ) -> tuple[Any, ...]: ...
+
+    @with_settings
     @torch.inference_mode()
     def __call__(
         self,
-        image: Image.Image | Sequence[Image.Image],
-        scale: float = 4,
-        prompt: str = "",
-        negative_prompt: str | None = None,
-        added_prompt: str | None = None,
-        tags: Sequence[str] | None = None,
-        exclude_tags: Sequence[str] = (),
-        use_image_embeds: bool = True,
+        image: PhotoInput | Sequence[PhotoInput],
+        *,
         profile: str | None = None,
-        scheduler: str | None = None,
-        num_inference_steps: int | None = None,
-        guidance_scale: float | None = None,
-        guidance_interval: tuple[float, float] | None = None,
-        start_point: str | None = None,
-        fidelity: float | None = None,
-        color_fix: str | None = None,
-        process_size: int | None = None,
-        latent_tile_size: int | None = None,
-        latent_tile_overlap: int | None = None,
-        tile_batch_size: int | None = None,
-        tile_tags: bool | None = None,
-        conditioning_scale: float | None = None,
-        seed: int = 0,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        memory: int | str | None = None,
         output_type: str = "pil",
-        bits: int = 8,
-        callback: Callback = lambda progress: None,
-    ) -> SeeSROutput:
-        """Restore one photo or several of any sizes; what is not given comes from the profile.
+        return_dict: bool = True,
+        callback: Callback | None = None,
+        **settings: "Unpack[SettingsKeywords]",
+    ) -> SeeSROutput | tuple[Any, ...]:
+        """Restore one photo or several of any sizes; settings that are not given, or None, come from the profile.
+
+        Warns (`SeesrWarning`) of settings that have no effect.
 
         Args:
-            image: RGB pictures (others are converted; transparency is the caller's affair).
-            scale: of width and height, more than 0; the result is exactly that much larger.
-            prompt: words of the user's own, put after the tags. "" is honoured, as for the two next.
-            negative_prompt, added_prompt: None for the profile's.
-            tags: instead of those DAPE sees; [] for none. exclude_tags: left out, whatever their origin.
-            use_image_embeds: False gives RCA zeros in place of the representation embedding (ablation: tags only).
-            seed: every photo starts afresh from it, so results do not depend on order.
+            image: a picture of Pillow (EXIF's orientation is applied; transparency is the caller's affair), a path, a
+                NumPy array (H, W, 3) of uint8, uint16 or floats in [0, 1], a tensor (3, H, W) of floats in [0, 1], a
+                batch of arrays or tensors, or a list of any of these.
+            profile: a named set of settings: "paper", "fast", or one of the model's own.
             generator: on the CPU, one a photo, instead of `seed`.
-            tile_tags: tags and embedding of the part under each tile, instead of the same for all.
-            memory: limit, as "4GB" or in bytes, of the process on the CPU, of its tensors on a GPU; tiles are made
-                small enough to keep to it (`seesr.restoration.memory`).
             output_type: "pil", "np" or "pt".
-            bits: of a channel between the stages and in the result: 8, as published, or 16; 16 gives
-                `seesr.photos.pictures.DeepPicture` for "pil", uint16 for "np".
+            return_dict: False gives a plain tuple, the images first.
             callback: told of progress.
+
+        Settings:
 
         Raises:
             SeesrError: settings out of range, a profile this model has no parts for, more than `memory` needed, or NaN
                 from the model.
         """
-        settings = self.profile(profile).with_overrides(
-            scheduler=scheduler,
-            num_inference_steps=num_inference_steps,
-            guidance_scale=guidance_scale,
-            guidance_interval=guidance_interval,
-            start_point=start_point,
-            fidelity=fidelity,
-            color_fix=color_fix,
-            process_size=process_size,
-            latent_tile_size=latent_tile_size,
-            latent_tile_overlap=latent_tile_overlap,
-            tile_batch_size=tile_batch_size,
-            tile_tags=tile_tags,
-            conditioning_scale=conditioning_scale,
-            negative_prompt=negative_prompt,
-            added_prompt=added_prompt,
-        )
-        images = [image] if isinstance(image, Image.Image) else list(image)
-        if not scale > 0:
-            raise SeesrError(f"scale cannot be {scale}; it must be more than 0")
-        if settings.num_inference_steps and self.unet is None:
-            raise SeesrError("this model has no diffusion part yet: only its enlarger can be run (profile fast)")
-        if bits not in (8, 16):
-            raise SeesrError(f"bits must be 8 or 16, not {bits}")
+        chosen = self.settings(profile, **settings)
+        photos = read_inputs(image, deep=chosen.bits == 16)
+        if chosen.num_inference_steps and self.unet is None:
+            raise SeesrError("this model has no diffusion part: only its enlarger can be run (`profile` fast)")
         if output_type not in ("pil", "np", "pt"):
-            raise SeesrError(f"output_type must be pil, np or pt, not {output_type!r}")
-        if isinstance(generator, torch.Generator):
-            generator = [generator]
-        if generator is not None and len(generator) != len(images):
-            raise SeesrError(f"{len(images)} photos need as many generators, not {len(generator)}")
+            raise SeesrError(f"`output_type` must be pil, np or pt, not {output_type!r}")
+        generators = [generator] if isinstance(generator, torch.Generator) else generator
+        if generators is not None and len(generators) != len(photos):
+            raise SeesrError(f"{len(photos)} photos need as many generators, not {len(generators)}")
+        for note in self.remarks(profile, settings):
+            warnings.warn(note, SeesrWarning, stacklevel=_CALLER)
 
-        wishes = Wishes(prompt, tags, exclude_tags, use_image_embeds)
-        out = SeeSROutput()
-        for i, photo in enumerate(images):
-            noise_source = generator[i] if generator is not None else torch.Generator("cpu").manual_seed(seed)
-            photo = photo if photo.mode == "RGB" else photo.convert("RGB")
-            plan, fitting = self._plan(photo, scale, settings, memory)
-            self._restore(photo, scale, wishes, fitting, plan, bits == 16, noise_source, callback, out)
+        scheduler = self._scheduler(chosen, settings.get("scheduler")) if chosen.num_inference_steps else None
+        out, tell = SeeSROutput(), callback or (lambda progress: None)
+        for i, photo in enumerate(photos):
+            source = generators[i] if generators is not None else torch.Generator("cpu").manual_seed(chosen.seed)
+            plan, fitting = self._plan(photo, chosen)
+            self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
         if output_type == "np":
             out.images = [x.values if isinstance(x, DeepPicture) else np.asarray(x) for x in out.images]
         elif output_type == "pt":
             out.images = [to_tensor(picture)[0] for picture in out.images]
-        return out
+        return out if return_dict else out.to_tuple()
 
-    def _plan(
-        self, photo: Image.Image, scale: float, settings: Profile, memory: int | str | None
-    ) -> tuple[WorkPlan, Profile]:
+    def _scheduler(self, settings: Settings, given: str | None) -> Scheduler:
+        """The scheduler to sample with: the pipeline's own where it was exchanged, else that of the settings.
+
+        A scheduler of another class than the one that came with the model was put there on purpose: it is used unless
+        the call names one. Of the model's own only the noise schedule is read; its class is the settings' affair.
+        """
+        assert self.scheduler is not None
+        exchanged = self._loaded_scheduler is not None and type(self.scheduler) is not self._loaded_scheduler
+        return (
+            self.scheduler if exchanged and given is None else make_scheduler(settings.scheduler, self.scheduler.config)
+        )
+
+    def _plan(self, photo: Picture, settings: Settings) -> tuple[WorkPlan, Settings]:
         """The pieces to work in, and the settings with tiles that keep to `memory`."""
-        if memory is None:
+        if settings.memory is None:
             return usual_plan(settings), settings
         from seesr.restoration.memory import parse_bytes, plan_within
 
-        return plan_within(parse_bytes(memory), self, self._execution_device, photo.size, scale, settings)
+        limit = parse_bytes(settings.memory)
+        return plan_within(limit, self, self._execution_device, photo.size, settings.scale, settings)
 
     def _restore(
         self,
-        photo: Image.Image,
-        scale: float,
-        wishes: "Wishes",
-        settings: Profile,
+        photo: Picture,
+        settings: Settings,
         plan: WorkPlan,
-        deep: bool,
+        scheduler: Scheduler | None,
         generator: torch.Generator,
         callback: Callback,
         out: SeeSROutput,
     ) -> None:
         seconds: dict[str, float] = {}
+        scale, deep = settings.scale, settings.bits == 16
 
         # 1, 2. What is in the photo: tags for the text prompt, the embedding for RCA
         with _timed(seconds, "tags"):
-            seen = self._look(photo, wishes, settings)
+            seen = self._look(photo, settings)
         callback(Progress("tags", 1, 1))
 
         # 3. The photo at output size
-        diffuse = settings.num_inference_steps > 0
+        diffuse = scheduler is not None
         with _timed(seconds, "enlarge"):
             if self.enlarger is None:
                 bicubic = enlarge_bicubic(photo, scale, settings.process_size)
-                enlarged = DeepPicture.of(bicubic) if deep else bicubic
+                enlarged = DeepPicture.of(bicubic) if deep and isinstance(bicubic, Image.Image) else bicubic
                 callback(Progress("enlarge", 1, 1))
             else:
 
@@ -211,9 +241,9 @@ class Restorer:
 
         # 4 to 10. Diffusion and colour fix
         picture = enlarged
-        if diffuse:
-            looks = self._look_at_tiles(photo, enlarged, seen, wishes, settings, callback)
-            picture = self._diffuse(enlarged, looks, settings, plan, generator, callback, seconds)
+        if scheduler is not None:
+            looks = self._look_at_tiles(photo, enlarged, seen, settings, callback)
+            picture = self._diffuse(enlarged, looks, settings, plan, scheduler, generator, callback, seconds)
         with _timed(seconds, "finish"):
             if diffuse:
                 picture = fix_colors(picture, enlarged, settings.color_fix, plan.strip_pixels)
@@ -230,7 +260,7 @@ class Restorer:
     # ------------------------------------------------------------------------------------------------ the parts
 
     @torch.inference_mode()
-    def see(self, photo: Image.Image) -> tuple[list[Tag], torch.Tensor | None]:
+    def see(self, photo: Picture) -> tuple[list[Tag], torch.Tensor | None]:
         """Tags of a photo that are on, and its representation embedding, (1, n, d); ([], None) without a tagger."""
         if self.tagger is None:
             return [], None
@@ -242,27 +272,28 @@ class Restorer:
     def encode_prompts(self, texts: list[str]) -> torch.Tensor:
         """(len(texts), 77, width): last hidden states of the text tower, no attention mask."""
         tokenizer, text_encoder = self.tokenizer, self.text_encoder
+        assert tokenizer is not None
+        assert text_encoder is not None
         tokens = tokenizer(
             texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
         )
-        prompt_embeds: torch.Tensor = text_encoder(tokens.input_ids.to(self._execution_device))[0]
-        return prompt_embeds
+        states: torch.Tensor = text_encoder(tokens.input_ids.to(self._execution_device))[0]
+        return states
 
-    def _look(self, photo: Image.Image, wishes: "Wishes", settings: Profile) -> "Look":
+    def _look(self, photo: Picture, settings: Settings) -> "Look":
         found, image_embeds = self.see(photo)
-        if image_embeds is not None and not wishes.use_image_embeds:
+        if image_embeds is not None and not settings.use_image_embeds:
             image_embeds = torch.zeros_like(image_embeds)
-        chosen = choose_tags([tag.name for tag in found], wishes.tags, wishes.exclude_tags)
-        prompt = build_prompt(chosen, wishes.prompt, settings.added_prompt, self.tokenizer, settings.reserve_prompt)
+        chosen = choose_tags([tag.name for tag in found], settings.tags, settings.exclude_tags)
+        prompt = build_prompt(chosen, settings.prompt, settings.added_prompt, self.tokenizer, settings.reserve_prompt)
         return Look(found, prompt, image_embeds)
 
     def _look_at_tiles(
         self,
-        photo: Image.Image,
+        photo: Picture,
         enlarged: Picture,
         whole: "Look",
-        wishes: "Wishes",
-        settings: Profile,
+        settings: Settings,
         callback: Callback,
     ) -> list["Look"]:
         """One look for all tiles, or one at the part of the photo under each."""
@@ -274,7 +305,7 @@ class Restorer:
         looks = []
         for done, tile in enumerate(tiles, 1):
             box = photo_box(tile.scaled(LATENT_FACTOR).box, enlarged.size, photo.size)
-            looks.append(self._look(photo.crop(box), wishes, settings))
+            looks.append(self._look(photo.crop(box), settings))
             callback(Progress("tags", done, len(tiles)))
         return looks
 
@@ -282,14 +313,18 @@ class Restorer:
         self,
         enlarged: Picture,
         looks: list["Look"],
-        settings: Profile,
+        settings: Settings,
         plan: WorkPlan,
+        scheduler: Scheduler,
         generator: torch.Generator,
         callback: Callback,
         seconds: dict[str, float],
     ) -> Any:
         from seesr.restoration import diffusion  # slow to import, and not needed where only the enlarger runs
 
+        assert self.vae is not None
+        assert self.unet is not None
+        assert self.controlnet is not None
         with _timed(seconds, "encode"):
             embeds = {
                 look.prompt: self.encode_prompts([settings.negative_prompt, look.prompt])
@@ -298,23 +333,13 @@ class Restorer:
             contexts = [diffusion.Context(embeds[look.prompt], look.image_embeds) for look in looks]
             lr_latents = diffusion.encode_picture(self.vae, enlarged, plan, self._execution_device, callback)
         with _timed(seconds, "denoise"):
-            networks = self.unet, self.controlnet, dict(self.scheduler.config)
+            networks = self.unet, self.controlnet, scheduler
             latents = diffusion.denoise_tiles(
                 *networks, lr_latents, enlarged, contexts, settings, plan, generator, callback
             )
         with _timed(seconds, "decode"):
             base = lr_latents if self.config.residual_decoding else None
             return diffusion.decode_picture(self.vae, latents, base, enlarged, settings.fidelity, plan, callback)
-
-
-@dataclass(frozen=True)
-class Wishes:
-    """What the caller says of the photo's contents; as for `Restorer.__call__`."""
-
-    prompt: str
-    tags: Sequence[str] | None
-    exclude_tags: Sequence[str]
-    use_image_embeds: bool
 
 
 @dataclass(frozen=True)

@@ -1,48 +1,17 @@
-"""Sampling: schedulers by name, the LR embedding as start (SeeSR, section 3.4), and when guidance applies."""
+"""Sampling: the LR embedding as start (SeeSR, section 3.4), the steps, and when guidance applies."""
 
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from seesr.errors import SeesrError
-
-SCHEDULERS: dict[str, tuple[str, dict[str, Any]]] = {
-    "ddpm": ("DDPMScheduler", {}),
-    "ddim": ("DDIMScheduler", {}),
-    "dpm++": ("DPMSolverMultistepScheduler", {}),
-    "dpm++-sde": ("DPMSolverMultistepScheduler", {"algorithm_type": "sde-dpmsolver++"}),
-    "euler": ("EulerDiscreteScheduler", {}),
-    "euler-a": ("EulerAncestralDiscreteScheduler", {}),
-    "heun": ("HeunDiscreteScheduler", {}),
-    "pndm": ("PNDMScheduler", {"skip_prk_steps": True}),
-    "unipc": ("UniPCMultistepScheduler", {}),
-}
-"""Short names; any scheduler class of diffusers that is made for these models goes by its class name too."""
-
-START_POINTS = ("lr", "noise", "lr-clean")
+from seesr.restoration.interfaces import Scheduler
+from seesr.restoration.settings import StartPoint
 
 
-def make_scheduler(name: str, config: dict[str, Any]) -> Any:
-    """The scheduler called `name` with the noise schedule of `config` (a diffusers scheduler config).
-
-    Raises:
-        SeesrError: no such scheduler.
-    """
-    import diffusers  # here, as its import takes longer than a small photo's restoration without diffusion
-
-    class_name, extra = SCHEDULERS.get(name, (name, {}))
-    scheduler_class: Any = getattr(diffusers, class_name, None) if class_name.endswith("Scheduler") else None
-    if scheduler_class is None:
-        raise SeesrError(f"no scheduler {name!r}; there are {', '.join(SCHEDULERS)} and diffusers' class names")
-    config = {key: value for key, value in config.items() if not key.startswith("_")}
-    config.setdefault("clip_sample", False)  # a PNDM config, as Stable Diffusion ships, does not say; DDPM would clip
-    return scheduler_class.from_config(config | extra)
-
-
-def set_timesteps(scheduler: Any, steps: int, start: int, device: torch.device) -> None:
+def set_timesteps(scheduler: Scheduler, steps: int, start: int, device: torch.device) -> None:
     """Plan `steps` denoising steps: the scheduler's own plan over the whole schedule, or evenly from `start` down to 0.
 
     Args:
@@ -55,13 +24,19 @@ def set_timesteps(scheduler: Any, steps: int, start: int, device: torch.device) 
         scheduler.set_timesteps(steps, device=device)
         return
     if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
-        raise SeesrError(f"{type(scheduler).__name__} cannot start at step {start}; use the scheduler ddpm")
+        raise SeesrError(f"{type(scheduler).__name__} cannot start at step {start}; use the `scheduler` ddpm")
     planned = [max(start * (steps - i) // steps, 1) for i in range(steps)]
     scheduler.set_timesteps(timesteps=planned, device=device)
 
 
-def start_latents(scheduler: Any, lr_latents: torch.Tensor, noise: torch.Tensor, start_point: str) -> torch.Tensor:
-    """Where sampling starts: the photo's own latents noised to the last training step ("lr"), or pure noise.
+def start_latents(
+    scheduler: Scheduler,
+    lr_latents: torch.Tensor,
+    noise: torch.Tensor,
+    start_point: StartPoint,
+    start_timestep: int = 0,
+) -> torch.Tensor:
+    """Where sampling starts: the photo's own latents with noise ("lr"), or pure noise.
 
     Training never shows the model pure noise (the last step keeps sqrt(alpha_bar) = 0.068 of the picture), so starting
     from the LR embedding closes the gap between training and sampling. The first sampling step may lie a little
@@ -71,17 +46,15 @@ def start_latents(scheduler: Any, lr_latents: torch.Tensor, noise: torch.Tensor,
         scheduler: with its timesteps set.
         start_point: "lr", "noise", or "lr-clean" for the LR embedding without noise, which models of one or few steps
             are trained to take for a noisy sample.
+        start_timestep: the training step to which "lr" is noised; 0 for the last.
         lr_latents, noise: (B, C, h, w), float32; latents scaled by the VAE's factor, noise unit normal.
     """
     if start_point == "lr-clean":
         return lr_latents
-    if start_point == "noise":
-        latents: torch.Tensor = noise
-    elif start_point == "lr":
-        alpha_bar = scheduler.alphas_cumprod[-1].to(noise.device)
+    latents: torch.Tensor = noise
+    if start_point == "lr":
+        alpha_bar = scheduler.alphas_cumprod[start_timestep or -1].to(noise.device)
         latents = alpha_bar.sqrt() * lr_latents + (1 - alpha_bar).sqrt() * noise
-    else:
-        raise ValueError(f"start_point must be one of {', '.join(START_POINTS)}, not {start_point!r}")
     latents = latents * scheduler.init_noise_sigma
     return latents
 
@@ -111,7 +84,7 @@ def guide(predictions: torch.Tensor, scale: float) -> torch.Tensor:
 
 
 def denoise(
-    scheduler: Any,
+    scheduler: Scheduler,
     latents: torch.Tensor,
     predict: Callable[[torch.Tensor, torch.Tensor, float], torch.Tensor],
     guidance: Guidance,

@@ -16,28 +16,28 @@ def target_scale(
     """Scale for a photo of `width` x `height`: 4 unless one of the others is given.
 
     Args:
-        scale: `--scale`, of width and height.
-        longest: `--to`, pixels of the result's longer side.
-        fit: `--fit`, (width, height) into which the whole result shall just go.
+        scale: of width and height.
+        longest: pixels of the result's longer side.
+        fit: (width, height) into which the whole result shall just go.
 
     Raises:
         SeesrError: two of them, or a scale that is not more than 1 and at most 16.
     """
-    wishes = {"--scale": scale, "--to": longest, "--fit": fit}
-    given = [option for option, value in wishes.items() if value is not None]
+    wishes = {"`scale`": scale, "`longest`": longest, "`fit`": fit}
+    given = [name for name, value in wishes.items() if value is not None]
     if len(given) > 1:
         raise SeesrError(f"{' and '.join(given)} exclude each other; give one of them")
     bounds = f"must be more than 1 and at most {MAX_SCALE:g}"
     if longest is None and fit is None:
         wanted = DEFAULT_SCALE if scale is None else scale
         if not 1 < wanted <= MAX_SCALE:
-            raise SeesrError(f"--scale cannot be {wanted:g}; it {bounds}")
+            raise SeesrError(f"`scale` cannot be {wanted:g}; it {bounds}")
         return wanted
     if fit is None:
         assert longest is not None
-        option, wanted = f"--to {longest}", longest / max(width, height)
+        option, wanted = f"`longest` {longest}", longest / max(width, height)
     else:
-        option, wanted = f"--fit {fit[0]}x{fit[1]}", min(fit[0] / width, fit[1] / height)
+        option, wanted = f"`fit` {fit[0]}x{fit[1]}", min(fit[0] / width, fit[1] / height)
     if not 1 < wanted <= MAX_SCALE:
         raise SeesrError(f"{option} would make {width} x {height} pixels {wanted:.4g} times as large; that {bounds}")
     return wanted

@@ -3,16 +3,28 @@
 The keys and values that the cross-attentions make of the prompt and of the representation embedding, and what the
 ControlNet makes of its condition, do not depend on the latents. They are remembered as far as an allowance of bytes
 goes; what is beyond it is computed at every step.
+
+While it remembers, a network's modules are changed, so one sampling at a time has it: threads wait for each other.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from threading import RLock
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
 
 from seesr.tiling.vae import fetch_offloaded
+
+_locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_new_lock = RLock()
+
+
+def _lock_of(network: nn.Module) -> Any:
+    with _new_lock:
+        return _locks.setdefault(network, RLock())
 
 
 class Allowance:
@@ -53,6 +65,8 @@ def remembered_contexts(networks: list[nn.Module], allowance: Allowance) -> Iter
         return project
 
     with ExitStack() as stack:
+        for network in sorted(networks, key=id):  # in one order, so that no two threads wait for each other
+            stack.enter_context(_lock_of(network))
         for module in (module for network in networks for module in network.modules()):
             if isinstance(module, Attention) and module.is_cross_attention:
                 for projection in (module.to_k, module.to_v):

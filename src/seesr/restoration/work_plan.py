@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from seesr.models.enlarger import TILE
-from seesr.restoration.profiles import Profile
+from seesr.restoration.settings import Settings
 from seesr.tiling.geometry import LATENT_FACTOR
 
 VAE_ENCODE_LIMIT = 1088
@@ -17,7 +17,7 @@ _KEPT_BYTES = 1 << 29
 
 @dataclass(frozen=True)
 class WorkPlan:
-    """Sizes of the pieces. The tiles of the denoiser are in the settings, `seesr.restoration.profiles.Profile`.
+    """Sizes of the pieces. The tiles of the denoiser are in the settings, `seesr.restoration.settings.Settings`.
 
     enlarger_tile: pixels of the photo along a side of the enlarger's tiles.
     vae_tile: the same of the autoencoder's, in latent pixels.
@@ -34,7 +34,7 @@ class WorkPlan:
     kept_bytes: int = _KEPT_BYTES
 
 
-def usual_plan(settings: Profile) -> WorkPlan:
+def usual_plan(settings: Settings) -> WorkPlan:
     """The plan where nobody sets a limit to memory."""
     side = settings.vae_tile_size
     if not side:

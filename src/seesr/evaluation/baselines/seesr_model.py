@@ -1,6 +1,6 @@
 """SeeSR models and their ablations: any setting of the pipeline's call, RAM instead of DAPE, other sources of words."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -16,71 +16,22 @@ from seesr.devices import choose_dtype
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Case, Restored, fingerprint, restore_each
 from seesr.evaluation.baselines.prompt_sources import PromptSource, make_source
+from seesr.loading import resolve_settings
 from seesr.models.dape import plain_ram
 from seesr.models.lora import lora_layers
 from seesr.pipeline import SeeSRPipeline
+from seesr.restoration.settings import find_setting
 
-
-def _words(text: str) -> list[str]:
-    return [word.strip() for word in text.split("+") if word.strip()]
-
-
-def _switch(text: str) -> bool:
-    return {"on": True, "off": False}[text]
-
-
-def _two_numbers(text: str) -> tuple[float, float]:
-    first, second = map(float, text.split("+"))
-    return first, second
-
-
-def _tagger(text: str) -> str:
-    return {"dape": "dape", "ram": "ram"}[text]
-
-
-_SHORT = {
-    "start": "start_point",
-    "steps": "num_inference_steps",
-    "guidance": "guidance_scale",
-    "embedding": "use_image_embeds",
-}
-_SETTINGS: dict[str, Callable[[str], Any]] = {
-    "profile": str,
-    "negative_prompt": str,
-    "added_prompt": str,
-    "tags": _words,
-    "exclude_tags": _words,
-    "scheduler": str,
-    "num_inference_steps": int,
-    "guidance_scale": float,
-    "guidance_interval": _two_numbers,
-    "start_point": str,
-    "fidelity": float,
-    "color_fix": str,
-    "process_size": int,
-    "latent_tile_size": int,
-    "latent_tile_overlap": int,
-    "tile_batch_size": int,
-    "tile_tags": _switch,
-    "conditioning_scale": float,
-    "use_image_embeds": _switch,
-    "seed": int,
-    "prompt": str,
-    "tagger": _tagger,
-}
-_WANTED: dict[Callable[[str], Any], str] = {
-    int: "a whole number",
-    float: "a number",
-    _switch: "on or off",
-    _two_numbers: "two numbers, as in 0.2+0.8",
-    _tagger: "dape or ram",
-}
+_TAGGERS = ("dape", "ram")
+_FIXED = ("scale", "bits")
+"""Settings that a test set decides."""
 
 
 def parse_settings(text: str) -> dict[str, Any]:
     """`fast,start=noise,tags=cat+tree` → names and values; a word without `=` is the profile.
 
-    Lists of tags are joined by `+`; `tags=` means none at all.
+    Settings go by the library's names or by the command line's. Lists are joined by `+`; `tags=` means none at all.
+    Beside them there are `tagger` (dape or ram) and `prompt`, which names a source of words (`make_source`).
 
     Raises:
         SeesrError: an unknown setting, or a value it cannot have.
@@ -88,14 +39,36 @@ def parse_settings(text: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         key, equals, value = part.partition("=")
-        key, value = (_SHORT.get(key, key), value) if equals else ("profile", key)
-        if key not in _SETTINGS:
-            raise SeesrError(f"no setting {key!r} in {text!r}; there are {', '.join((*_SHORT, *_SETTINGS))}")
-        try:
-            settings[key] = _SETTINGS[key](value)
-        except (ValueError, KeyError):
-            raise SeesrError(f"{key} cannot be {value!r}; give {_WANTED[_SETTINGS[key]]}") from None
+        if not equals or key == "profile":
+            settings["profile"] = value if equals else key
+        elif key in ("prompt", "tagger"):
+            if key == "tagger" and value not in _TAGGERS:
+                raise SeesrError(f"tagger cannot be {value!r}; give {' or '.join(_TAGGERS)}")
+            settings[key] = value
+        else:
+            spec = find_setting(key)
+            if spec.name in _FIXED:
+                raise SeesrError(f"`{spec.name}` is decided by the test set; leave it out of {text!r}")
+            parsed = spec.parse(value, "+")
+            settings[spec.name] = list(parsed) if spec.kind == "words" else parsed
     return settings
+
+
+def add_settings(own: str, settings: Sequence[str]) -> str:
+    """A method's settings with more, each `key=value`; those that it names itself stay as they are.
+
+    Raises:
+        SeesrError: one is not of the form key=value, or as `parse_settings`.
+    """
+    named, parts = parse_settings(own), [own] if own else []
+    for each in settings:
+        key, equals, value = each.partition("=")
+        if not equals:
+            raise SeesrError(f"--set {each!r} is not of the form key=value")
+        text = f"{key.strip()}={value.strip().replace(',', '+')}"
+        if not parse_settings(text).keys() & named.keys():
+            parts.append(text)
+    return ",".join(parts)
 
 
 @dataclass(frozen=True)
@@ -131,7 +104,10 @@ class SeeSRModel:
 
     @cached_property
     def dtype(self) -> torch.dtype:
-        return choose_dtype("auto", self.device, exact=self.arguments.get("profile") == "paper")
+        given = dict(self.arguments)
+        profile = given.pop("profile", None)
+        exact = profile == "paper" or resolve_settings(self.model, profile, given).is_paper
+        return choose_dtype("auto", self.device, exact)
 
     @property
     def settings(self) -> dict[str, Any]:

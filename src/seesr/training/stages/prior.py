@@ -30,7 +30,8 @@ from seesr.models.enlarger import Enlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, draw_text_attentions_anew
 from seesr.models.text import TextTower, text_tower
 from seesr.pipeline import SeeSRPipeline
-from seesr.restoration.profiles import ENLARGER_ONLY, Profile
+from seesr.restoration.profiles import ENLARGER_ONLY
+from seesr.restoration.settings import Settings
 from seesr.training import loop, restorations
 from seesr.training.config import load_config
 from seesr.training.latents import LatentCrops, Latents, encode, parts_of_tags, tokenize
@@ -259,14 +260,14 @@ class PriorStage(loop.Stage):
             tokenizer=self.tokenizer,
             scheduler=self.scheduler,
             **networks,
-            profiles={"paper": PAPER_PROFILE.to_dict(), "fast": ENLARGER_ONLY.to_dict()},
+            profiles={"diffusion": DIFFUSION_PROFILE.to_dict(), "fast": ENLARGER_ONLY.to_dict()},
             default_profile="fast",
             residual_decoding=True,
         )
         pipeline.save_pretrained(folder)
 
 
-PAPER_PROFILE = Profile(
+DIFFUSION_PROFILE = Settings(
     num_inference_steps=20,
     guidance_scale=1.0,
     fidelity=0.6,

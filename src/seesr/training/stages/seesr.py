@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from seesr.checkpoints.files import find_weights, load_strictly, read_json, read_state_dict
+from seesr.checkpoints.model_folder import class_name
 from seesr.data.samples import (
     VALIDATION_SEED,
     Crops,
@@ -52,7 +53,7 @@ from seesr.models.semantic_attention import (
 from seesr.models.tagger import Tagger
 from seesr.photos.pictures import to_pil, to_tensor
 from seesr.pipeline import SeeSRPipeline
-from seesr.restoration.sampling import make_scheduler
+from seesr.restoration.schedulers import make_scheduler
 from seesr.tiling.geometry import LATENT_FACTOR
 from seesr.training import loop
 from seesr.training.config import load_config
@@ -248,7 +249,7 @@ def load_pipeline(config: SeesrConfig) -> SeeSRPipeline:
     if not folder.is_dir():
         raise SeesrError(f"model: there is no folder {folder}; give that of Stable Diffusion 2-base or of a SeeSR")
     index = folder / "model_index.json"
-    is_seesr = index.is_file() and read_json(index).get("_class_name") == SeeSRPipeline.__name__
+    is_seesr = index.is_file() and class_name(read_json(index)) == SeeSRPipeline.__name__
     if not is_seesr and not config.fresh:
         raise SeesrError(f"fresh: {folder} is not the folder of a SeeSR to go on with; set fresh to true")
     if not is_seesr and config.tagger is None:

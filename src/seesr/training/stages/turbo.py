@@ -28,7 +28,8 @@ from seesr.metrics.psnr_ssim import psnr
 from seesr.models.autoencoder import FACTOR
 from seesr.models.lora import adapt, folded_state_dict, lora_layers
 from seesr.pipeline import SeeSRPipeline
-from seesr.restoration.sampling import make_scheduler, set_timesteps
+from seesr.restoration.sampling import set_timesteps
+from seesr.restoration.schedulers import make_scheduler
 from seesr.training import loop, restorations
 from seesr.training.config import load_config
 from seesr.training.discriminator import Discriminator
@@ -36,7 +37,7 @@ from seesr.training.latents import LatentCrops, Latents, newest, tokenize
 from seesr.training.loop_config import LoopConfig
 from seesr.training.losses import LossWeights, PerceptualLoss, restoration_loss
 from seesr.training.stages.enlarger import DiscriminatorConfig
-from seesr.training.stages.prior import PAPER_PROFILE
+from seesr.training.stages.prior import DIFFUSION_PROFILE
 
 logger = logging.getLogger(__name__)
 
@@ -121,7 +122,7 @@ class TurboStage(loop.Stage):
         self.frozen = {"perception": self.perception, "vae": self.vae}
         if config.lora_rank:
             self.frozen["text_encoder"] = self.pipeline.text_encoder.requires_grad_(False)
-        self.profile = PAPER_PROFILE.with_overrides(
+        self.profile = DIFFUSION_PROFILE.with_overrides(
             num_inference_steps=config.inference_steps,
             start_point="lr-clean",
             start_timestep=config.timestep,

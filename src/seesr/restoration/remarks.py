@@ -1,0 +1,46 @@
+"""What was asked for and will have no effect, said in a line each before the work begins."""
+
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from seesr.restoration.settings import SPECS, Settings
+
+
+def remarks(given: Mapping[str, Any], base: Settings, settings: Settings, vocabulary: Sequence[str]) -> list[str]:
+    """Notes on settings that change nothing.
+
+    Args:
+        given: what was asked for explicitly, by the settings' names; None: left to the profile.
+        base: the profile. settings: the profile with what was given.
+        vocabulary: the tags that the model can see; empty without a tagger.
+    """
+    changed = [
+        name for name, value in given.items() if value is not None and getattr(settings, name) != getattr(base, name)
+    ]
+    notes = []
+    if not settings.num_inference_steps:
+        idle = [name for name in changed if SPECS[name].diffusion]
+        notes += _without_effect(idle, "without denoising steps; choose another `profile` or `num_inference_steps`")
+    else:
+        if settings.guidance_scale <= 1:
+            idle = [name for name in ("negative_prompt", "guidance_interval") if name in changed]
+            notes += _without_effect(idle, "without guidance; `guidance_scale` above 1 switches it on")
+        if not vocabulary:
+            idle = [name for name in ("use_image_embeds",) if name in changed]
+            notes += _without_effect(idle, "with a model that has no tagger")
+    known = {tag.lower() for tag in (*vocabulary, *(settings.tags or ()))}
+    for word in settings.exclude_tags:
+        if word.strip().lower() not in known:
+            near = get_close_matches(word.strip().lower(), known, 1)
+            notes.append(
+                f"`exclude_tags`: no tag is called {word!r}" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
+    return notes
+
+
+def _without_effect(names: list[str], why: str) -> list[str]:
+    if not names:
+        return []
+    quoted = ", ".join(f"`{name}`" for name in names)
+    return [f"{quoted} {'has' if len(names) == 1 else 'have'} no effect {why}"]
