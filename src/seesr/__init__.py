@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import Any
 
+from seesr.threads import wait_asleep
+
 __version__ = "0.1.0"
 
 _EXPORTS = {
@@ -18,6 +20,8 @@ _EXPORTS = {
     "TextTower": "seesr.models.text",
 }
 __all__ = [*_EXPORTS, "__version__"]
+
+wait_asleep()  # before PyTorch is loaded
 
 
 def __getattr__(name: str) -> Any:
