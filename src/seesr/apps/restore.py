@@ -10,12 +10,14 @@ from seesr.apps.folder import Job
 from seesr.apps.progress import RestorationBars
 from seesr.errors import SeesrError
 from seesr.photos.files import check_writable, format_notes, longest_side, write_photo
-from seesr.photos.limits import check_result_fits
+from seesr.photos.limits import check_result_fits, free_memory
 from seesr.photos.photo import finish_photo, read_photo
 from seesr.photos.pictures import DeepPicture, side_by_side
 from seesr.photos.sixteen_bit import finish_deep, write_deep
 from seesr.restoration.restorer import Restorer
 from seesr.restoration.sizes import output_size, target_scale, working_size
+
+_ROOMY = 8 << 30  # bytes free with which the tiles of an enlarger need not be counted, which takes a second
 
 
 @dataclass(frozen=True)
@@ -86,9 +88,15 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
     if sheet:
         check_writable(sheet)
     settings = restorer.profile(options.settings.get("profile"))
-    settings = settings.with_overrides(process_size=options.settings.get("process_size"))
+    sized = ("process_size", "num_inference_steps", "guidance_scale", "latent_tile_size", "tile_batch_size")
+    settings = settings.with_overrides(**{name: options.settings.get(name) for name in sized})
     worked = working_size(photo.rgb.size, scale, settings.process_size)
-    check_result_fits(job.target, size, options.compare, options.bits, worked)
+    diffuse = settings.num_inference_steps > 0
+    wanted = job.target, size, options.compare, options.bits, worked, photo.rgb.size, diffuse
+    check_result_fits(*wanted)  # before what is slower to count
+    if options.settings.get("memory") is None and (diffuse or free_memory() < _ROOMY):
+        working = restorer.working_bytes(photo.rgb.size, scale, settings)
+        check_result_fits(*wanted, working=working)
     result = restorer(photo.rgb, scale=scale, callback=bars.on_event, bits=options.bits, **options.settings)
     restored = result.images[0]
     if isinstance(restored, DeepPicture):
@@ -111,4 +119,4 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
         lines.append(f"  side by side: {sheet}")
     if result.tags[0]:
         lines.append(f"  saw {', '.join(tag.name for tag in result.tags[0])}")
-    return lines + [f"  note: {note}" for note in (*photo.notes, *remarks)]
+    return lines + [f"  note: {note}" for note in (*photo.notes, *filter(None, result.notes), *remarks)]

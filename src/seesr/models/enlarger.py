@@ -25,7 +25,7 @@ rounds; one 16 from it by 1.7.
 
 HEAD_REACH = 2
 HEAD_PIXELS = 1 << 13
-"""What `Enlarger` does after its trunk reads so far beyond a pixel, and is done for so many pixels of the photo at once."""
+"""After its trunk, `Enlarger` reads so far beyond a pixel, and works on so many pixels of the photo at once."""
 
 
 class DenseBlock(nn.Module):

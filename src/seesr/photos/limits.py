@@ -1,7 +1,7 @@
 """What the pictures of a restoration take of memory, and whether this machine has it; found out before any work.
 
-What the networks work on at a time is bounded by the size of their tiles (`seesr.restoration.needs`). Pictures grow with
-the photo, and a system that runs out of memory kills the program without a word.
+What the networks work on at a time is bounded by the size of their tiles (`seesr.restoration.needs`). Pictures grow
+with the photo, and a system that runs out of memory kills the program without a word.
 """
 
 from pathlib import Path

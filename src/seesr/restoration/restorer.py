@@ -157,8 +157,9 @@ class Restorer:
         for i, photo in enumerate(images):
             noise_source = generator[i] if generator is not None else torch.Generator("cpu").manual_seed(seed)
             photo = photo if photo.mode == "RGB" else photo.convert("RGB")
-            plan, fitting = self._plan(photo, scale, settings, memory)
+            plan, fitting, note = self._plan(photo, scale, settings, memory)
             self._restore(photo, scale, wishes, fitting, plan, bits == 16, noise_source, callback, out)
+            out.notes.append(note)
         if output_type == "np":
             out.images = [x.values if isinstance(x, DeepPicture) else np.asarray(x) for x in out.images]
         elif output_type == "pt":
@@ -167,13 +168,21 @@ class Restorer:
 
     def _plan(
         self, photo: Image.Image, scale: float, settings: Profile, memory: int | str | None
-    ) -> tuple[WorkPlan, Profile]:
-        """The pieces to work in, and the settings with tiles that keep to `memory`."""
+    ) -> tuple[WorkPlan, Profile, str]:
+        """The pieces to work in, the settings with tiles that keep to `memory`, and what that changes."""
         if memory is None:
-            return usual_plan(settings), settings
-        from seesr.restoration.memory import parse_bytes, plan_within
+            return usual_plan(settings), settings, ""
+        from seesr.restoration.memory import changes, parse_bytes, plan_within
 
-        return plan_within(parse_bytes(memory), self, self._execution_device, photo.size, scale, settings)
+        plan, fitting = plan_within(parse_bytes(memory), self, self._execution_device, photo.size, scale, settings)
+        return plan, fitting, changes(plan, fitting, settings, self, photo.size, scale)
+
+    def working_bytes(self, photo: tuple[int, int], scale: float, settings: Profile) -> int:
+        """Bytes of this machine's memory that restoring a photo of that size takes beside networks and pictures."""
+        from seesr.restoration.memory import working_bytes
+
+        device = self._execution_device
+        return 0 if device.type == "cuda" else working_bytes(self, device, photo, scale, settings)
 
     def _restore(
         self,
