@@ -157,7 +157,8 @@ def embedding_tokens(tagger: Any) -> int:
     def count() -> int:
         side = tagger.config.image_size
         with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True):
-            return int(tagger(zeros(tagger, 3, side, side)).image_embeds.shape[1])
+            tokens: int = tagger(zeros(tagger, 3, side, side)).image_embeds.shape[1]
+        return tokens
 
     return _once(tagger, "tokens", count)
 
