@@ -16,7 +16,7 @@ demo: $(VENV)/.installed
 	$(SEESR) upscale examples/cat.jpg -o out/demo --ext png --compare
 
 test: $(VENV)/.installed lint
-	OMP_WAIT_POLICY=passive $(BIN)/python -m pytest
+	$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from seesr import threads  # noqa: F401  first: sets how threads wait, before torch is loaded
+
+# isort: split
 import pytest
 import torch
 from safetensors.torch import load_file

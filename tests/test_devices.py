@@ -19,6 +19,7 @@ def test_auto_takes_bfloat16_where_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, gain: float, dtype: torch.dtype
 ) -> None:
     pretend(monkeypatch, gain)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True}, raising=False)
     assert choose_dtype("auto", CPU) == dtype
     assert choose_dtype("auto", CPU, exact=True) == torch.float32
     assert choose_dtype("fp32", CPU) == torch.float32
@@ -37,3 +38,20 @@ def test_emulated_bfloat16_is_never_tried(monkeypatch: pytest.MonkeyPatch) -> No
 def test_probe_is_made_once_a_process() -> None:
     assert probe_cpu() is probe_cpu()
     assert (torch.bfloat16 in probe_cpu().rates) == devices.has_bfloat16_units()
+
+
+def test_with_amx_the_choice_does_not_hang_on_a_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that the same command gives the same picture on a busy machine."""
+    pretend(monkeypatch, 0.5)
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"amx_bf16": True}, raising=False)
+    assert choose_dtype("auto", CPU) == torch.bfloat16
+    assert choose_dtype("auto", CPU, exact=True) == torch.float32
+
+
+def test_rates_stay_within_what_the_processor_can_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    most = devices.highest_rate(torch.float32)
+    for found, busy in ((most / 4, False), (most / 1000, True), (most * 1000, True)):
+        monkeypatch.setattr(devices, "probe_cpu", lambda found=found: CpuProbe({torch.float32: found}))
+        rates = devices.measure_rates(CPU, torch.float32)
+        assert most / 16 <= rates.slow <= rates.fast <= most
+        assert rates.busy is busy

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from seesr.restoration.outputs import SeeSROutput
     from seesr.restoration.settings import Settings
 
+from seesr.threads import wait_asleep
+
 __version__ = "0.1.0"
 
 __all__ = [
@@ -49,6 +51,8 @@ _HOMES = {
     "Tagger": "seesr.models.tagger",
     "TextTower": "seesr.models.text",
 }
+
+wait_asleep()  # before PyTorch is loaded
 
 
 def __getattr__(name: str) -> Any:

@@ -27,6 +27,15 @@ CLEARLY_FASTER = 1.3
 PROBE_ROUNDS = 24
 PROBE_SECONDS = 0.03
 
+_USUAL_HERTZ = 2.5e9  # where the system does not tell
+_OPERATIONS = {"avx512_f": 64, "avx512": 64, "avx2": 32, "sve": 32}
+_BF16_OPERATIONS = {"amx_bf16": 2048, "avx512_bf16": 128, "bf16": 64}
+_LEAST_OPERATIONS = 16
+"""Operations of a core in one clock at most, float32 and bfloat16; a multiply-add counts two."""
+
+LEAST_SHARE, USUAL_SHARE = 1 / 16, 1 / 3
+"""Of what the processor can do at most, a convolution reaches at least this, and usually that, on an idle machine."""
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """The device called `name`; for "auto" the first there is of CUDA, Apple's MPS and the CPU.
@@ -49,7 +58,7 @@ def choose_device(name: str = "auto") -> torch.device:
 def choose_dtype(name: str, device: torch.device, exact: bool = False) -> torch.dtype:
     """The number format called `name`; for "auto" half precision where it is faster and `exact` does not forbid it.
 
-    On the CPU that is bfloat16, if a probe finds it clearly faster; float16 on other devices.
+    On the CPU that is bfloat16 with AMX, or if a probe finds it clearly faster; float16 on other devices.
 
     Args:
         exact: the result is to be reproduced to the pixel, so that "auto" means float32 on the CPU.
@@ -61,7 +70,11 @@ def choose_dtype(name: str, device: torch.device, exact: bool = False) -> torch.
         return find_dtype(name, "auto")
     if device.type != "cpu":
         return torch.float16
-    return torch.bfloat16 if not exact and probe_cpu().gain >= CLEARLY_FASTER else torch.float32
+    if exact:
+        return torch.float32
+    if _capabilities().get("amx_bf16", False):  # several times as fast; the same choice in every run, busy or not
+        return torch.bfloat16
+    return torch.bfloat16 if probe_cpu().gain >= CLEARLY_FASTER else torch.float32
 
 
 def find_dtype(name: str, *others: str) -> torch.dtype:
@@ -124,10 +137,34 @@ def probe_cpu() -> CpuProbe:
     return CpuProbe({dtype: operations / seconds for dtype, seconds in best.items()})
 
 
-def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations a second of a convolution on `device`: by `probe_cpu`, or on 256 channels elsewhere."""
-    if device.type == "cpu":
-        return probe_cpu().rates.get(dtype, probe_cpu().rates[torch.float32])
+@dataclass(frozen=True)
+class Rates:
+    """Floating-point operations a second of a convolution were the machine idle: between `slow` and `fast`.
+
+    busy: the probe found less than an idle machine can do, so the rates are those usual for such a processor.
+    """
+
+    slow: float
+    fast: float
+    busy: bool = False
+
+
+def measure_rates(device: torch.device, dtype: torch.dtype) -> Rates:
+    """What a convolution on `device` reaches: by `probe_cpu`, or on 256 channels elsewhere.
+
+    On the CPU the rates stay between `LEAST_SHARE` of `highest_rate` and all of it, whatever the probe says.
+    """
+    if device.type != "cpu":
+        found = _probe_accelerator(device, dtype)
+        return Rates(found / 2, found)
+    probe, most = probe_cpu(), highest_rate(dtype)
+    found = probe.rates.get(dtype, probe.rates[torch.float32])
+    if LEAST_SHARE * most <= found <= most:
+        return Rates(max(found / 2, LEAST_SHARE * most), found)
+    return Rates(LEAST_SHARE * most, USUAL_SHARE * most, busy=True)
+
+
+def _probe_accelerator(device: torch.device, dtype: torch.dtype) -> float:
     image = torch.ones(1, 256, 256, 256, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
     weight = torch.ones(256, 256, 3, 3, device=device, dtype=dtype).contiguous(memory_format=torch.channels_last)
     synchronize = torch.cuda.synchronize if device.type == "cuda" else torch.mps.synchronize
@@ -142,10 +179,44 @@ def measure_rate(device: torch.device, dtype: torch.dtype) -> float:
     return 2 * weight.numel() * math.prod(image.shape[-2:]) / best
 
 
+def highest_rate(dtype: torch.dtype) -> float:
+    """Floating-point operations a second that the processor can do at most: threads x clock x width of its units.
+
+    For bfloat16 on a processor without units for it, as for float32.
+    """
+    capabilities = _capabilities()
+
+    def widest(units: Mapping[str, int]) -> int:
+        return max((count for name, count in units.items() if capabilities.get(name, False)), default=_LEAST_OPERATIONS)
+
+    each = widest(_OPERATIONS)
+    if dtype == torch.bfloat16 and has_bfloat16_units():
+        each = max(each, widest(_BF16_OPERATIONS))
+    return torch.get_num_threads() * _clock() * each
+
+
+def _clock() -> float:
+    """Clock of the processor in hertz, the highest it is known to run at."""
+    import psutil
+
+    try:
+        frequency = psutil.cpu_freq()
+    except (OSError, RuntimeError, NotImplementedError):  # unknown in some virtual machines
+        return _USUAL_HERTZ
+    megahertz = max(frequency.max or 0.0, frequency.current or 0.0) if frequency else 0.0
+    return megahertz * 1e6 if 500 <= megahertz <= 8000 else _USUAL_HERTZ
+
+
 def has_bfloat16_units() -> bool:
     """Whether the processor says it multiplies bfloat16 itself: AVX-512 BF16 or AMX on x86, BF16 on ARM.
 
     False where PyTorch is too old to tell.
     """
-    capabilities: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    capabilities = _capabilities()
     return any(capabilities.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def _capabilities() -> Mapping[str, Any]:
+    """What the processor can do, by PyTorch's names; nothing where PyTorch is too old to tell."""
+    found: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found

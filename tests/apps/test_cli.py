@@ -79,7 +79,7 @@ def test_a_narrow_photo_worked_at_a_large_size_is_refused_before_work(
     monkeypatch.setattr("seesr.photos.limits.free_memory", lambda: 2**30)
     outcome = seesr("upscale", tmp_path / "a.png", "-o", tmp_path / "out.png", "--process-size", 512)
     assert outcome.code == 2
-    assert "a result of 4 x 8000 pixels, worked at 512 x 1024000, needs 5.9 GiB" in outcome.err
+    assert "a result of 4 x 8000 pixels, worked at 512 x 1024000, needs 2.4 GiB" in outcome.err
     assert not (tmp_path / "out.png").exists()
 
 

@@ -13,10 +13,11 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from conftest import Outcome, Reference
+from seesr import devices
 from seesr.apps.doctor import examine
 from seesr.apps.doctor.machine import EXTRAS
 from seesr.apps.doctor.models import check_model
-from seesr.apps.doctor.report import duration, show
+from seesr.apps.doctor.report import duration, show, time_span
 from seesr.apps.estimates import estimate, estimate_published
 from seesr.checkpoints.registry import RECORD
 from seesr.checkpoints.transfer import sha256_of
@@ -231,3 +232,26 @@ def test_operations_are_those_of_the_real_run(tiny: Reference) -> None:
 )
 def test_times_for_people(seconds: float, words: str) -> None:
     assert duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("span", "words"),
+    [((2, 5), "2 to 5 s"), ((40, 200), "40 s to 3 min"), ((100, 110), "2 min"), ((5000, 8000), "83 min to 2 h 13 min")],
+)
+def test_spans_for_people(span: tuple[float, float], words: str) -> None:
+    assert time_span(*span) == words
+
+
+@pytest.mark.parametrize("rate", [1.0, 1e7, 1e30, float("inf")])
+def test_an_absurd_probe_does_not_decide_the_estimate(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, rate: float
+) -> None:
+    Image.new("RGB", (60, 40)).save(tmp_path / "small.png")
+    monkeypatch.setattr(devices, "probe_cpu", lambda: devices.CpuProbe({torch.float32: rate, torch.bfloat16: rate}))
+    monkeypatch.setattr("seesr.devices.choose_device", lambda name="auto": torch.device("cpu"))
+    report = examine("mini", tmp_path / "small.png")
+    least, most = report.photo["estimated_seconds_least"], report.photo["estimated_seconds_most"]
+    work = report.photo["operations"]
+    fastest = work / devices.highest_rate(torch.bfloat16)
+    assert fastest <= least + 0.1 <= most + 0.1 <= 0.1 + 40 * work / devices.highest_rate(torch.float32)
+    assert any("machine is busy" in finding.text for finding in report.findings if finding.name == "time")

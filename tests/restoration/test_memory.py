@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,9 +13,14 @@ from PIL import Image
 
 from conftest import Outcome, Reference
 from seesr import Enlarger, SeesrError, SeeSRPipeline
+from seesr.checkpoints.meta import meta_networks
+from seesr.loading import LightRestorer, load_tagger
+from seesr.models import enlarger
 from seesr.restoration import memory
 from seesr.restoration.memory import parse_bytes, plan_within
+from seesr.restoration.needs import Needs, embedding_tokens, peak
 from seesr.restoration.profiles import FAST
+from seesr.restoration.work_plan import usual_plan
 
 
 @pytest.mark.parametrize(("text", "size"), [("4GB", 4e9), ("1.5 g", 1.5e9), ("800MiB", 800e6), ("123456", 123456)])
@@ -29,7 +35,9 @@ def test_no_sizes(text: str) -> None:
 
 
 def test_less_memory_smaller_tiles(tiny: Reference, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "_need", lambda *_: memory.Need(0, 0))  # of the tiles alone
+    monkeypatch.setattr(memory, "loaded_bytes", lambda device: 0)
+    for grows in ("pictures", "latents"):
+        monkeypatch.setattr(Needs, grows, 0)  # the tiles alone
     pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
     cpu = torch.device("cpu")
 
@@ -66,8 +74,8 @@ from seesr.restoration.memory import plan_within
 from seesr.models.enlarger import Enlarger
 
 torch.manual_seed(0)
-restorer = LightRestorer({"default_profile": "fast"}, enlarger=Enlarger(num_blocks=0).eval())
-photo = Image.radial_gradient("L").resize((240, 200)).convert("RGB")
+restorer = LightRestorer({"default_profile": "fast"}, enlarger=Enlarger(num_blocks=1, channels=96, growth=96).eval())
+photo = Image.radial_gradient("L").resize((256, 256)).convert("RGB")
 def status(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
@@ -93,9 +101,56 @@ def test_a_process_keeps_to_its_limit() -> None:
     assert unlimited > limit  # else the limit did nothing
 
 
-def test_the_estimate_is_what_an_enlarger_takes() -> None:
+def test_the_count_is_what_an_enlarger_takes() -> None:
     """Four feature maps of 64 channels at four times the resolution would be too many, one too few."""
-    enlarger = Enlarger(num_blocks=1)
-    taken = memory._peak(lambda: enlarger(torch.zeros(1, 3, 32, 32)))
+    network = Enlarger(num_blocks=1)
+    taken = peak(lambda: network(torch.zeros(1, 3, 32, 32)))
     a_map = 64 * 4 * (4 * 32) ** 2
     assert 2 * a_map <= taken < 3 * a_map
+
+
+def test_the_enlargers_head_works_in_strips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same numbers, and less memory: what the small allowance costs is not the picture."""
+    network = Enlarger(num_blocks=1, channels=8, growth=4).eval()
+    photo = torch.rand(1, 3, 37, 20)
+    with torch.no_grad():
+        whole, alone = network(photo), peak(lambda: network(photo))
+        monkeypatch.setattr(enlarger, "HEAD_PIXELS", 20 * 5)
+        torch.testing.assert_close(network(photo), whole, rtol=0, atol=1e-6)
+        assert peak(lambda: network(photo)) < alone / 2
+
+
+def test_what_a_limit_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tiles no smaller than the photo change nothing; smaller ones are told of."""
+    monkeypatch.setattr(memory, "loaded_bytes", lambda device: 0)
+    network = Enlarger(num_blocks=1).eval()
+    restorer = LightRestorer({"default_profile": "fast"}, enlarger=network)
+    gradient = Image.radial_gradient("L").convert("RGB")
+
+    def notes(side: int, limit: int) -> str:
+        return restorer(gradient.resize((side, 30)), memory=limit).notes[0]
+
+    assert notes(60, 60_000_000) == ""
+    assert notes(300, 1_000_000_000) == ""
+    assert notes(300, 60_000_000) == (
+        "to keep to --memory the enlarger's tiles are smaller than usual, which changes fine detail"
+    )
+
+
+def test_tokens_are_those_of_the_tagger(tiny: Reference) -> None:
+    pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
+    tokens = pipeline.see(Image.new("RGB", (20, 20)))[1]
+    assert embedding_tokens(pipeline.tagger) == tokens.shape[1]
+    assert embedding_tokens(load_tagger("mini", torch.float32, torch.device("cpu")).tagger) == 65
+
+
+@pytest.mark.parametrize(("guidance", "size"), [(1.0, (40, 30)), (5.5, (100, 80))])
+def test_doctor_and_limit_count_alike(tiny: Reference, guidance: float, size: tuple[int, int]) -> None:
+    """On the meta device, where doctor counts, as on the networks that are loaded."""
+    settings = FAST.with_overrides(guidance_scale=guidance)
+    pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
+    networks = SimpleNamespace(enlarger=None, **meta_networks(tiny.model))
+    loaded, meta = (Needs(each, size, 4, settings) for each in (pipeline, networks))
+    plan = usual_plan(settings)
+    assert meta.working(plan, settings, 4) == pytest.approx(loaded.working(plan, settings, 4), rel=0.1)
+    assert (meta.pictures, meta.latents) == (loaded.pictures, loaded.latents)

@@ -12,12 +12,14 @@ from seesr.apps.progress import RestorationBars
 from seesr.apps.prompt_files import write_prompts
 from seesr.errors import SeesrError
 from seesr.photos.files import check_writable, format_notes, longest_side, write_photo
-from seesr.photos.limits import check_result_fits
+from seesr.photos.limits import check_result_fits, free_memory
 from seesr.photos.photo import finish_photo, read_photo
 from seesr.photos.pictures import DeepPicture, side_by_side
 from seesr.photos.sixteen_bit import finish_deep, write_deep
 from seesr.restoration.restorer import Restorer
 from seesr.restoration.sizes import output_size, target_scale, working_size
+
+_ROOMY = 8 << 30  # bytes free with which the tiles of an enlarger need not be counted, which takes a second
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,12 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
         check_writable(sheet)
     settings = restorer.settings(**options.settings, scale=scale, bits=options.bits)
     worked = working_size(photo.rgb.size, scale, settings.process_size)
-    check_result_fits(job.target, size, options.compare, options.bits, worked)
+    diffuse = settings.num_inference_steps > 0
+    wanted = job.target, size, options.compare, options.bits, worked, photo.rgb.size, diffuse
+    check_result_fits(*wanted)  # before what is slower to count
+    if options.settings.get("memory") is None and (diffuse or free_memory() < _ROOMY):
+        working = restorer.working_bytes(photo.rgb.size, scale, settings)
+        check_result_fits(*wanted, working=working)
     result = restorer(photo.rgb, scale=scale, callback=bars.on_event, bits=options.bits, **options.settings)
     restored = result.images[0]
     if isinstance(restored, DeepPicture):
@@ -118,4 +125,5 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
         lines.append(f"  prompts: {write_prompts(job.target, job.source, result, profile, settings)}")
     if result.tags[0]:
         lines.append(f"  saw {', '.join(tag.name for tag in result.tags[0])}")
-    return lines + [f"  note: {in_options(note)}" for note in (*photo.notes, *remarks)]
+    notes = (*photo.notes, *filter(None, result.notes), *remarks)
+    return lines + [f"  note: {in_options(note)}" for note in notes]

@@ -23,6 +23,10 @@ A pixel 40 from a border that the photo does not have is off by a quarter of a l
 rounds; one 16 from it by 1.7.
 """
 
+HEAD_REACH = 2
+HEAD_PIXELS = 1 << 13
+"""After its trunk, `Enlarger` reads so far beyond a pixel, and works on so many pixels of the photo at once."""
+
 
 class DenseBlock(nn.Module):
     """Five convolutions, each reading all that came before it (ESRGAN §3.1, figure 4)."""
@@ -81,9 +85,23 @@ class Enlarger(Network):
         self.conv_last = nn.Conv2d(channels, 3, 3, padding=1)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Enlarge `image`, (B, 3, h, w) in [0, 1], to (B, 3, 4h, 4w), nominally in [0, 1] but not clamped."""
+        """Enlarge `image`, (B, 3, h, w) in [0, 1], to (B, 3, 4h, 4w), nominally in [0, 1] but not clamped.
+
+        Without gradients what comes after the trunk is done in strips: it holds five times what the trunk does.
+        """
         x: Tensor = self.conv_first(image)  # (B, channels, h, w)
         x = x + self.conv_body(self.body(x))
+        height, rows = x.shape[-2], max(1, HEAD_PIXELS // x.shape[-1])
+        if torch.is_grad_enabled() or rows >= height:
+            return self._head(x)
+        result = image.new_empty(*image.shape[:-2], SCALE * height, SCALE * image.shape[-1])
+        for top in range(0, height, rows):
+            first, end = max(0, top - HEAD_REACH), min(height, top + rows)
+            strip = self._head(x[..., first : end + HEAD_REACH, :])
+            result[..., SCALE * top : SCALE * end, :] = strip[..., SCALE * (top - first) : SCALE * (end - first), :]
+        return result
+
+    def _head(self, x: Tensor) -> Tensor:  # (B, channels, h, w) -> (B, 3, 4h, 4w)
         x = _lrelu(self.conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))  # (B, channels, 2h, 2w)
         x = _lrelu(self.conv_up2(F.interpolate(x, scale_factor=2, mode="nearest")))  # (B, channels, 4h, 4w)
         x = self.conv_last(_lrelu(self.conv_hr(x)))

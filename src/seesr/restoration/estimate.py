@@ -1,21 +1,21 @@
 """What a restoration will need, without doing it: its networks are run dry, on PyTorch's meta device.
 
 Meta tensors have a shape and no numbers, so a dry run is quick whatever the model and needs neither its weights nor
-their memory. It counts the operations asked for and the bytes of all tensors alive at the same time. Operations become
-seconds by the rate that a short probe finds on this machine.
+their memory. It counts the operations asked for, which become seconds by the rate that a short probe finds on this
+machine; bytes are counted by `seesr.restoration.needs`, as for a restoration.
 """
 
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seesr.models.enlarger import OVERLAP, TILE
-from seesr.restoration.live_bytes import LiveBytes
-from seesr.restoration.memory import picture_bytes
+from seesr.restoration.needs import Needs
 from seesr.restoration.settings import Settings
 from seesr.restoration.sizes import output_size, working_size
 from seesr.restoration.work_plan import usual_plan
@@ -27,19 +27,18 @@ VAE_PART = 512
 
 @dataclass(frozen=True)
 class Stage:
-    """One network's part. operations: a multiply-add counts two. peak: bytes alive at once, weights apart."""
+    """One network's part. operations: a multiply-add counts two."""
 
     name: str
     operations: float
-    peak: int
 
 
 @dataclass(frozen=True)
 class Estimate:
     """What restoring one photo takes.
 
-    size: width and height of the result. tiles: of the latent, per step. weights, pictures: bytes of all networks, and
-    of what grows with the picture.
+    size: width and height of the result. tiles: of the latent, per step. weights, pictures, working: bytes of all
+    networks, of what grows with the picture, and of the pieces being worked on.
     """
 
     size: tuple[int, int]
@@ -49,6 +48,7 @@ class Estimate:
     enlarger_tiles: int
     weights: int
     pictures: int
+    working: int
     stages: list[Stage]
 
     @property
@@ -57,13 +57,20 @@ class Estimate:
 
     @property
     def memory(self) -> int:
-        """Bytes of the weights, of the stage that takes most and of the pictures, all at once."""
-        return self.weights + max((stage.peak for stage in self.stages), default=0) + self.pictures
+        """Bytes of the weights, of the stage that takes most and of the pictures, all at once; the program apart."""
+        return self.weights + self.working + self.pictures
 
 
 def estimate_networks(
-    networks: dict[str, Any], name: str, settings: Settings, size: tuple[int, int], scale: float, dtype: torch.dtype
+    networks: dict[str, Any],
+    name: str,
+    settings: Settings,
+    size: tuple[int, int],
+    scale: float,
+    dtype: torch.dtype,
+    on_gpu: bool = False,
 ) -> Estimate:
+    """What restoring a photo of `size` (width, height) takes with `networks`, name → network on the meta device."""
     weights = sum(p.numel() * p.element_size() for network in networks.values() for p in network.parameters())
     worked = working_size(size, scale, settings.process_size)
     columns, rows = (max(1, side // LATENT_FACTOR) for side in worked)
@@ -81,6 +88,9 @@ def estimate_networks(
     if enlarger := networks.get("enlarger"):
         tile = _zeros(dtype, 1, 3, min(height, TILE), min(width, TILE))
         stages.append(_dry("enlarge", lambda: enlarger(tile), enlarger_tiles))
+    parts = ("tagger", "enlarger", "vae", "unet", "controlnet")
+    needs = Needs(SimpleNamespace(**{part: networks.get(part) for part in parts}), size, scale, settings, on_gpu)
+    working = needs.working(usual_plan(settings), settings, len(latent_tiles))
     diffuse = "unet" in networks and settings.num_inference_steps > 0
     if diffuse:
         stages += _diffusion(networks, settings, (rows, columns), latent_tiles, embedding, dtype)
@@ -91,7 +101,8 @@ def estimate_networks(
         tiles=len(latent_tiles) if diffuse else 0,
         enlarger_tiles=enlarger_tiles if "enlarger" in networks else 0,
         weights=weights,
-        pictures=picture_bytes(size, scale, settings),
+        pictures=needs.pictures,
+        working=working,
         stages=stages,
     )
 
@@ -139,19 +150,14 @@ def _diffusion(
     height, width = (side * LATENT_FACTOR for side in size)
     part = _zeros(dtype, 1, 3, min(height, VAE_PART), min(width, VAE_PART))
     area = height * width / math.prod(part.shape[-2:])
-    plan = usual_plan(settings)
-    tile = (plan.vae_tile * LATENT_FACTOR) ** 2 / math.prod(part.shape[-2:])
-    encoded, decoded = (
-        area if max(height, width) <= whole else min(area, tile) for whole in (plan.encode_whole, plan.decode_whole)
-    )
     small = _zeros(dtype, 1, vae.config.latent_channels, *(side // LATENT_FACTOR for side in part.shape[-2:]))
     tokens = torch.zeros(2, 77, dtype=torch.long, device="meta")
     return [
         _dry("prompt", lambda: text(tokens)),
-        _dry("encode", lambda: vae.encode(part), area, encoded),
+        _dry("encode", lambda: vae.encode(part), area),
         _dry("condition", lambda: embedder(condition), len(tiles)),
         _dry("denoise", step, settings.num_inference_steps * len(tiles) / together),
-        _dry("decode", lambda: vae.decode(small), area, decoded),
+        _dry("decode", lambda: vae.decode(small), area),
     ]
 
 
@@ -159,7 +165,7 @@ def _zeros(dtype: torch.dtype, *shape: int) -> torch.Tensor:
     return torch.zeros(shape, dtype=dtype, device="meta")
 
 
-def _dry(name: str, run: Callable[[], Any], times: float = 1, memory_times: float = 1) -> Stage:
-    with torch.inference_mode(), FlopCounterMode(display=False) as counter, LiveBytes() as memory:
+def _dry(name: str, run: Callable[[], Any], times: float = 1) -> Stage:
+    with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         run()
-    return Stage(name, counter.get_total_flops() * times, int(memory.peak * memory_times))
+    return Stage(name, counter.get_total_flops() * times)

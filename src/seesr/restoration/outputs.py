@@ -29,7 +29,7 @@ class SeeSROutput:
 
     images: PIL pictures, uint8 arrays (H, W, 3) or float tensors (3, H, W) in [0, 1], by `output_type`.
     tags: the tags DAPE saw, with probabilities. prompts, negative_prompts: the texts the model was given.
-    timings: seconds by stage.
+    timings: seconds by stage. notes: what a limit of memory has changed of the picture, "" if nothing.
     """
 
     images: list[Any] = field(default_factory=list)
@@ -37,6 +37,7 @@ class SeeSROutput:
     prompts: list[str] = field(default_factory=list)
     negative_prompts: list[str] = field(default_factory=list)
     timings: list[dict[str, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def to_tuple(self) -> tuple[Any, ...]:
         """The same in the order of the fields, the images first."""

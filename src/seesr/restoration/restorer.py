@@ -177,8 +177,9 @@ class Restorer:
         out, tell = SeeSROutput(), callback or (lambda progress: None)
         for i, photo in enumerate(photos):
             source = generators[i] if generators is not None else torch.Generator("cpu").manual_seed(chosen.seed)
-            plan, fitting = self._plan(photo, chosen)
+            plan, fitting, note = self._plan(photo, chosen)
             self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
+            out.notes.append(note)
         if output_type == "np":
             out.images = [x.values if isinstance(x, DeepPicture) else np.asarray(x) for x in out.images]
         elif output_type == "pt":
@@ -197,14 +198,22 @@ class Restorer:
             self.scheduler if exchanged and given is None else make_scheduler(settings.scheduler, self.scheduler.config)
         )
 
-    def _plan(self, photo: Picture, settings: Settings) -> tuple[WorkPlan, Settings]:
-        """The pieces to work in, and the settings with tiles that keep to `memory`."""
+    def _plan(self, photo: Picture, settings: Settings) -> tuple[WorkPlan, Settings, str]:
+        """The pieces to work in, the settings with tiles that keep to `memory`, and what that changes."""
         if settings.memory is None:
-            return usual_plan(settings), settings
-        from seesr.restoration.memory import parse_bytes, plan_within
+            return usual_plan(settings), settings, ""
+        from seesr.restoration.memory import changes, parse_bytes, plan_within
 
-        limit = parse_bytes(settings.memory)
-        return plan_within(limit, self, self._execution_device, photo.size, settings.scale, settings)
+        limit, scale = parse_bytes(settings.memory), settings.scale
+        plan, fitting = plan_within(limit, self, self._execution_device, photo.size, scale, settings)
+        return plan, fitting, changes(plan, fitting, settings, self, photo.size, scale)
+
+    def working_bytes(self, photo: tuple[int, int], scale: float, settings: Settings) -> int:
+        """Bytes of this machine's memory that restoring a photo of that size takes beside networks and pictures."""
+        from seesr.restoration.memory import working_bytes
+
+        device = self._execution_device
+        return 0 if device.type == "cuda" else working_bytes(self, device, photo, scale, settings)
 
     def _restore(
         self,

@@ -1,8 +1,9 @@
 """What restoring one photo would take, by a dry run of the networks and a probe of this machine."""
 
+import math
 from pathlib import Path
 
-from seesr.apps.doctor.report import OK, PROBLEM, Report, duration, many
+from seesr.apps.doctor.report import OK, PROBLEM, Report, many, time_span
 from seesr.errors import SeesrError
 
 EFFICIENCY = {"denoise": 0.5}
@@ -17,14 +18,15 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
     Args:
         folder: of the model; None if it cannot be used. Of those built by name it can be told even so.
     """
-    import psutil
     import torch
 
     from seesr.apps.estimates import estimate, estimate_published
     from seesr.checkpoints.download import gigabytes
     from seesr.checkpoints.sources import RECIPES
-    from seesr.devices import choose_device, choose_dtype, measure_rate
+    from seesr.devices import choose_device, choose_dtype, measure_rates
+    from seesr.photos.limits import free_memory
     from seesr.photos.photo import read_photo
+    from seesr.restoration.memory import loaded_bytes
     from seesr.restoration.sizes import target_scale
 
     try:
@@ -40,19 +42,20 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
     if folder is None and model not in RECIPES:
         return
     device = choose_device()
-    dtype = choose_dtype("auto", device)
+    dtype, on_gpu = choose_dtype("auto", device), device.type == "cuda"
     if folder is None:
-        needs = estimate_published(RECIPES[model].turbo, photo.rgb.size, scale, dtype)
+        needs = estimate_published(RECIPES[model].turbo, photo.rgb.size, scale, dtype, on_gpu)
     else:
-        needs = estimate(folder, photo.rgb.size, scale, dtype)
-    rate = measure_rate(device, dtype)
-    seconds = sum(s.operations / (EFFICIENCY.get(s.name, OTHER_EFFICIENCY) * rate) for s in needs.stages)
-    if device.type == "cuda":
+        needs = estimate(folder, photo.rgb.size, scale, dtype, on_gpu)
+    rates = measure_rates(device, dtype)
+    work = sum(stage.operations / EFFICIENCY.get(stage.name, OTHER_EFFICIENCY) for stage in needs.stages)
+    least, most = work / rates.fast, work / rates.slow
+    if on_gpu:
         free, where = torch.cuda.mem_get_info(device)[0], "on the graphics card"
         memory = needs.memory
     else:
-        free, where = psutil.virtual_memory().available, "free"
-        memory = needs.memory + psutil.Process().memory_info().rss  # Python and PyTorch, as they stand here
+        free, where = free_memory(), "free"
+        memory = needs.memory + loaded_bytes(device)  # Python and PyTorch, as they stand here
     width, height = needs.size
     report.photo = {
         "width": photo.rgb.width,
@@ -64,18 +67,21 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
         "latent_tiles": needs.tiles,
         "enlarger_tiles": needs.enlarger_tiles,
         "operations": needs.operations,
-        "estimated_seconds": round(seconds, 1),
+        "estimated_seconds": round(math.sqrt(least * most), 1),
+        "estimated_seconds_least": round(least, 1),
+        "estimated_seconds_most": round(most, 1),
         "estimated_memory_bytes": memory,
         "free_memory_bytes": free,
     }
     report.add("Photo", path.name, OK, f"{photo.rgb.width} x {photo.rgb.height} → {width} x {height} pixels")
-    work = []
+    parts = []
     if needs.enlarger_tiles:
-        work.append(f"{many(needs.enlarger_tiles, 'tile')} to enlarge")
+        parts.append(f"{many(needs.enlarger_tiles, 'tile')} to enlarge")
     if needs.tiles:
-        work.append(f"{many(needs.steps, 'step')} of {many(needs.tiles, 'tile')}")
-    report.add("Photo", "work", OK, f"profile {needs.profile}: {', then '.join(work) or 'nothing learned'}")
-    report.add("Photo", "time", OK, f"about {duration(seconds)}, by a probe of this machine, were it idle")
+        parts.append(f"{many(needs.steps, 'step')} of {many(needs.tiles, 'tile')}")
+    report.add("Photo", "work", OK, f"profile {needs.profile}: {', then '.join(parts) or 'nothing learned'}")
+    source = "usual for this processor; the machine is busy" if rates.busy else "by a probe, were the machine idle"
+    report.add("Photo", "time", OK, f"about {time_span(least, most)}, {source}")
     if memory > free:
         text = f"about {gigabytes(memory)} by a dry run; {gigabytes(free)} {where}"
         report.add(

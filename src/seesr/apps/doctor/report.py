@@ -80,3 +80,12 @@ def duration(seconds: float) -> str:
         return f"{max(1, round(seconds))} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def time_span(least: float, most: float) -> str:
+    """From `least` to `most` seconds: `2 to 5 s`, `40 s to 3 min`, `2 min` where both read alike."""
+    first, last = duration(least), duration(most)
+    if first == last:
+        return last
+    same = first.count(" ") == last.count(" ") == 1 and first.split()[1] == last.split()[1]
+    return f"{first.split()[0] if same else first} to {last}"
