@@ -180,7 +180,8 @@ def peak(run: Callable[[], Any]) -> int:
     """Most bytes of tensors alive at one time while `run` runs, on fake tensors."""
     with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as memory:
         run()
-    return memory.peak
+    most: int = memory.peak
+    return most
 
 
 def zeros(network: Any, *shape: int) -> torch.Tensor:

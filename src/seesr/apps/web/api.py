@@ -19,7 +19,7 @@ from starlette.datastructures import UploadFile
 
 from seesr.apps.web.errors import ApiError
 from seesr.apps.web.jobs import ENDED, BusyError, Job, Queue, Snapshot
-from seesr.apps.web.settings import RestoreSettings, describe
+from seesr.apps.web.settings import describe, read_wish, schema
 from seesr.apps.web.work import FORMATS, Restoration, Wish, about, encoded, preview
 from seesr.errors import SeesrError
 
@@ -33,7 +33,7 @@ class JsonPhoto(BaseModel):
 
     image: str = Field(description="The photo's file in base64, with or without a data: prefix.")
     name: str = Field(default="photo", max_length=255)
-    settings: RestoreSettings = Field(default_factory=RestoreSettings)
+    settings: dict[str, Any] = Field(default_factory=dict, json_schema_extra=schema())
     format: Format = "png"
     quality: int = Field(default=95, ge=1, le=100)
 
@@ -66,7 +66,7 @@ class Upload:
 
     name: str
     content: bytes
-    settings: RestoreSettings
+    settings: dict[str, Any]
     format: Format = "png"
     quality: int = 95
 
@@ -84,7 +84,10 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
                         "required": ["photo"],
                         "properties": {
                             "photo": {"type": "string", "format": "binary"},
-                            "settings": {"type": "string", "description": "RestoreSettings as JSON."},
+                            "settings": {
+                                "type": "string",
+                                "description": "JSON; its fields stand in the JSON variant.",
+                            },
                             "format": {"type": "string", "enum": list(FORMATS)},
                             "quality": {"type": "integer", "minimum": 1, "maximum": 100},
                         },
@@ -100,7 +103,7 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
     async def submit(request: Request, look: bool = False) -> tuple[Job, Upload]:
         _allowed(lambda: queue.check_room(_visitor(request)))
         upload = await _read_upload(request, queue.limits.upload_bytes)
-        work = restoration.look() if look else restoration.restore(await _checked(restoration, upload.settings.wish()))
+        work = restoration.look() if look else restoration.restore(_wish(restoration, upload.settings))
         job = await run_in_threadpool(
             _allowed, lambda: queue.submit(_visitor(request), upload.name, upload.content, work)
         )
@@ -291,13 +294,11 @@ async def _from_form(request: Request) -> Upload:
         return Upload(_safe(photo.filename or "photo"), content, checked.settings, checked.format, checked.quality)
 
 
-async def _checked(restoration: Restoration, wish: Wish) -> Wish:
-    """The wish, if its settings are ones the model can have."""
+def _wish(restoration: Restoration, settings: dict[str, Any]) -> Wish:
     try:
-        restoration.check(wish)
-    except (SeesrError, TypeError) as error:
+        return read_wish(settings, restoration.restorer)
+    except SeesrError as error:
         raise ApiError(422, "wrong_settings", str(error)) from None
-    return wish
 
 
 def _visitor(request: Request) -> str:

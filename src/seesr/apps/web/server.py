@@ -23,7 +23,7 @@ from seesr.apps.web.errors import ApiError, error_response
 from seesr.apps.web.guard import Guard
 from seesr.apps.web.jobs import ENDED, Job, Limits, Queue
 from seesr.apps.web.measures import CONTENT_TYPE, Measures
-from seesr.apps.web.settings import RestoreSettings
+from seesr.apps.web.settings import read_wish
 from seesr.apps.web.work import FORMATS, Restoration, about, encoded
 from seesr.errors import SeesrError
 from seesr.restoration.restorer import Restorer
@@ -147,9 +147,8 @@ def _add_gradio_endpoint(server: Server, queue: Queue, restoration: Restoration)
 
     @server.api(name="restore", concurrency_limit=None)  # type: ignore[untyped-decorator]
     def restore(photo: FileData, settings: dict[str, Any], format: str = "png", quality: int = 95) -> dict[str, Any]:
-        """Restore a photo. settings: as RestoreSettings of /v1/restore; {} for the usual ones."""
-        wish = RestoreSettings.model_validate(settings or {}).wish()
-        restoration.check(wish)
+        """Restore a photo. settings: as in /v1/restore; {} for the usual ones."""
+        wish = read_wish(settings or {}, restoration.restorer)
         content = _uploaded(server, photo)
         job = queue.submit("gradio", "photo", content, restoration.restore(wish))
         try:

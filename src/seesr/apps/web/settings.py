@@ -1,59 +1,64 @@
-"""The settings that requests and the page may have, and their check."""
+"""The settings that a request may have: those of the one settings object, a profile, and a target size."""
 
-import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
-
 from seesr.apps.web.work import Wish
+from seesr.errors import SeesrError
 from seesr.restoration.restorer import Restorer
+from seesr.restoration.settings import describe_settings
+
+SERVERS_OWN = frozenset({"memory", "bits"})
+"""Settings that are the server's affair, not the visitor's."""
+
+_ON_PAGE = frozenset({"scale", "prompt", "tags", "exclude_tags", "seed"})  # controls of their own on the page
+_OTHERS: dict[str, dict[str, Any]] = {
+    "profile": {"type": "string", "description": "Named settings of the model; the others here override them."},
+    "to": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": 32768,
+        "description": "Pixels of the longer side, instead of scale.",
+    },
+}
 
 
-class RestoreSettings(BaseModel):
-    """How to restore a photo. What is left out comes from the profile."""
+def schema() -> dict[str, Any]:
+    """The settings of a request as JSON Schema."""
+    fields = {name: field for name, field in describe_settings().items() if name not in SERVERS_OWN}
+    return {"type": "object", "properties": _OTHERS | fields, "additionalProperties": False}
 
-    model_config = ConfigDict(extra="forbid")
 
-    scale: float | None = Field(default=None, gt=0, le=16, description="Of width and height; 4 unless `to` is given.")
-    to: int | None = Field(default=None, ge=1, le=32768, description="Pixels of the longer side, instead of `scale`.")
-    profile: str | None = Field(default=None, description="Named settings of the model; see /v1/settings.")
-    prompt: str = Field(default="", max_length=2000, description="Words of your own, added to the tags.")
-    negative_prompt: str | None = Field(default=None, max_length=2000, description="What the picture must not be.")
-    tags: list[str] | None = Field(
-        default=None, max_length=200, description="Instead of those that DAPE sees; [] for none."
-    )
-    exclude_tags: list[str] = Field(default=[], max_length=200, description="Tags left out, whatever their origin.")
-    seed: int = Field(default=0, ge=0, lt=2**63, description="The same seed gives the same picture.")
-    options: dict[str, Any] = Field(default={}, description="More settings, by the names in /v1/settings.")
+def read_wish(given: Mapping[str, Any], restorer: Restorer) -> Wish:
+    """The settings of a request, checked against the model.
 
-    def wish(self) -> Wish:
-        """As the restorer takes it."""
-        settings = dict(self.options)
-        for name in ("profile", "prompt", "negative_prompt", "tags", "exclude_tags", "seed"):
-            settings[name] = getattr(self, name)
-        return Wish(self.scale, self.to, settings)
+    Raises:
+        SeesrError: an unknown setting or profile, a value out of range, or a part that this server runs without.
+    """
+    values = {name: value for name, value in given.items() if value is not None}
+    if forbidden := SERVERS_OWN & values.keys():
+        raise SeesrError(f"`{min(forbidden)}` is set by the server")
+    profile, longest = values.pop("profile", None), values.pop("to", None)
+    if profile is not None and not isinstance(profile, str):
+        raise SeesrError(f"`profile` cannot be {profile!r}; give a name")
+    if longest is not None and (not isinstance(longest, int) or not 1 <= longest <= _OTHERS["to"]["maximum"]):
+        raise SeesrError(f"`to` cannot be {longest!r}; give pixels from 1 to {_OTHERS['to']['maximum']}")
+    if longest is not None and "scale" in values:
+        raise SeesrError("`to` and `scale` exclude each other; give one of them")
+    settings = restorer.settings(profile, **values)
+    if settings.num_inference_steps and restorer.unet is None:
+        raise SeesrError("this server runs without the diffusion part; use the profile fast")
+    return Wish(profile, longest, values)
 
 
 def describe(restorer: Restorer) -> dict[str, Any]:
-    """What the page needs to draw its form: profiles with their values, and the settings with their kinds."""
+    """What the page needs to draw its form: profiles with their values, and the settings as JSON Schema properties."""
     names = sorted({"fast", "paper", *restorer.config.profiles})
     profiles = {}
     for name in names:
         settings = restorer.profile(name)
-        if restorer.has_diffusion or not settings.num_inference_steps:
+        if restorer.unet is not None or not settings.num_inference_steps:
             profiles[name] = settings.to_dict()
-    return {"profiles": profiles, "default_profile": restorer.config.default_profile, "fields": _fields(restorer)}
-
-
-_KINDS = {bool: "boolean", int: "integer", float: "number", str: "string"}
-_ELSEWHERE = frozenset({"negative_prompt"})  # settings with a place of their own in `RestoreSettings`
-
-
-def _fields(restorer: Restorer) -> list[dict[str, Any]]:
-    """The settings that a form can show: name, label, type, help, and range or choices."""
-    found = []
-    for field in dataclasses.fields(restorer.profile(None)):
-        kind = _KINDS.get(type(field.default))
-        if kind and field.name not in _ELSEWHERE:
-            found.append({"name": field.name, "label": field.name.replace("_", " "), "type": kind, "help": ""})
-    return found
+    hidden = SERVERS_OWN | _ON_PAGE
+    fields = {name: field for name, field in describe_settings().items() if name not in hidden}
+    return {"profiles": profiles, "default_profile": restorer.config.default_profile, "fields": fields}

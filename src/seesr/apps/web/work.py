@@ -28,17 +28,17 @@ FORMATS = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp", "avif"
 _KEPT = "result.png"  # lossless, with all metadata
 _ABOUT = "about.json"
 _PREVIEW_QUALITY = 92
-_OF_THE_CALL = frozenset({"profile", "prompt", "tags", "exclude_tags", "seed", "use_image_embeds", "memory"})
 
 
 @dataclass(frozen=True)
 class Wish:
     """How a photo is to be restored.
 
-    scale: of width and height; longest: pixels of the longer side, instead of it. settings: of the restorer's call.
+    profile: its name, or None for the model's default. longest: pixels of the longer side, instead of the scale.
+    settings: of the restorer's call, checked.
     """
 
-    scale: float | None = None
+    profile: str | None = None
     longest: int | None = None
     settings: dict[str, Any] = field(default_factory=dict)
 
@@ -56,24 +56,13 @@ class Restoration:
         self.restorer, self.max_pixels, self._measure = restorer, max_pixels, measure
         self._model = Lock()
 
-    def check(self, wish: Wish) -> None:
-        """Whether the model can have these settings.
-
-        Raises:
-            SeesrError: an unknown profile, or a value out of range. TypeError: an unknown setting.
-        """
-        target_scale(1, 1, wish.scale, None if wish.longest is None else 4)
-        own = {name: value for name, value in wish.settings.items() if name not in _OF_THE_CALL}
-        settings = self.restorer.profile(wish.settings.get("profile")).with_overrides(**own)
-        if settings.num_inference_steps and self.restorer.unet is None:
-            raise SeesrError("this server runs without the diffusion part; use the profile fast")
-
     def restore(self, wish: Wish) -> Callable[[Job, Callable[[Progress], None]], None]:
         """The work of a job that restores its photo as `wish` says."""
 
         def work(job: Job, callback: Callable[[Progress], None]) -> None:
             photo = self._read(job)
-            scale = target_scale(*photo.rgb.size, wish.scale, wish.longest)
+            given = wish.settings.get("scale") if wish.longest is None else None
+            scale = target_scale(*photo.rgb.size, given, wish.longest)
             size = output_size(*photo.rgb.size, scale)
             if size[0] * size[1] > self.max_pixels:
                 raise SeesrError(
@@ -82,7 +71,9 @@ class Restoration:
                 )
             check_result_fits(job.folder / _KEPT, size)
             with self._model:
-                result = self.restorer(photo.rgb, scale=scale, callback=callback, **wish.settings)
+                result = self.restorer(
+                    photo.rgb, profile=wish.profile, callback=callback, **wish.settings | {"scale": scale}
+                )
             callback(Progress("write", 0, 1))
             picture = finish_photo(result.images[0], photo)
             write_photo(picture, job.folder / _KEPT)

@@ -26,14 +26,14 @@ export function makeSettings(description) {
   function drawAdvanced() {
     const box = byId("advanced"), values = description.profiles[profile()] ?? {};
     box.replaceChildren();
-    for (const field of description.fields) {
-      const value = changed.has(field.name) ? changed.get(field.name) : values[field.name];
+    for (const [name, field] of Object.entries(description.fields)) {
+      const value = changed.has(name) ? changed.get(name) : (values[name] ?? field.default);
       const row = Object.assign(document.createElement("label"), { className: "row" });
-      row.append(Object.assign(document.createElement("span"), { textContent: field.label }));
+      row.append(Object.assign(document.createElement("span"), { textContent: field.title }));
       let input;
-      if (field.choices?.length) {
+      if (field.enum) {
         input = document.createElement("select");
-        for (const choice of field.choices) input.append(new Option(choice, choice));
+        for (const choice of field.enum) input.append(new Option(choice, choice));
         input.value = value;
       } else if (field.type === "boolean") {
         input = Object.assign(document.createElement("input"), { type: "checkbox", checked: Boolean(value) });
@@ -41,11 +41,12 @@ export function makeSettings(description) {
         input = Object.assign(document.createElement("input"), { type: "number", value, step: field.type === "integer" ? 1 : "any" });
         if (field.minimum != null) input.min = field.minimum;
         if (field.maximum != null) input.max = field.maximum;
-      } else {
-        input = Object.assign(document.createElement("input"), { type: "text", value: value ?? "" });
+      } else {  // text, and lists of numbers
+        input = Object.assign(document.createElement("input"), { type: "text", value: Array.isArray(value) ? value.join(", ") : value ?? "" });
+        row.classList.toggle("column", field.type === "string");
       }
-      input.dataset.setting = field.name;
-      row.append(input, Object.assign(document.createElement("small"), { className: "soft", textContent: field.help }));
+      input.dataset.setting = name;
+      row.append(input, Object.assign(document.createElement("small"), { className: "soft", textContent: field.description }));
       box.append(row);
     }
   }
@@ -72,9 +73,10 @@ export function makeSettings(description) {
   form.addEventListener("change", event => {
     const name = event.target.dataset.setting;
     if (name) {
-      const field = description.fields.find(other => other.name === name);
+      const field = description.fields[name];
       const raw = event.target.type === "checkbox" ? event.target.checked : event.target.value;
-      changed.set(name, field.type === "integer" || field.type === "number" ? Number(raw) : raw);
+      const read = { integer: Number, number: Number, array: text => text.split(",").map(Number) }[field.type] ?? (other => other);
+      changed.set(name, read(raw));
     }
     if (event.target.name === "profile") { changed.clear(); drawAdvanced(); }
     if (event.target.name === "prompt") edited = edited || event.target.value !== "";
@@ -96,7 +98,7 @@ export function makeSettings(description) {
     // what the server gets; `again`: of a photo whose tags were seen and perhaps edited
     read(again) {
       const size = form.elements.size.value;
-      const wanted = { profile: profile(), prompt: form.elements.prompt.value.trim(), seed: Number(form.elements.seed.value) || 0, options: Object.fromEntries(changed) };
+      const wanted = { profile: profile(), prompt: form.elements.prompt.value.trim(), seed: Number(form.elements.seed.value) || 0, ...Object.fromEntries(changed) };
       if (size === "to") wanted.to = Number(form.elements.to.value); else wanted.scale = Number(size);
       if (again && edited) wanted.tags = tags.map(tag => tag.name);
       return wanted;
