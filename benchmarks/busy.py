@@ -4,7 +4,8 @@
 
 One row a setting: seconds for one 128 x 128 pixels with the embedded model, the best and the median of all runs. The
 settings take turns in processes of their own, so that other work on the machine falls on all of them alike. `spin` is
-what GNU's OpenMP does if nobody tells it anything; `sleep` is what `import seesr` sets; `brief` spins for a thousand rounds.
+what GNU's OpenMP does if nobody tells it anything, `sleep` is what `import seesr` sets, `brief` spins for a thousand
+rounds.
 """
 
 import argparse
