@@ -123,7 +123,8 @@ def _load_whole(name: str, dtype: torch.dtype, device: torch.device) -> Restorer
 
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    return SeeSRPipeline.from_pretrained(name, dtype=dtype).to(device)
+    restorer: Restorer = SeeSRPipeline.from_pretrained(name, dtype=dtype).to(device)
+    return restorer
 
 
 def tagger_from_folder(folder: Path) -> "ConvTagger | Tagger":

@@ -90,10 +90,11 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
     check_writable(job.target, size)
     if sheet:
         check_writable(sheet)
-    settings = restorer.settings(**options.settings, scale=scale, bits=options.bits)
+    asked = options.settings | {"scale": scale, "bits": options.bits}
+    settings = restorer.settings(**asked)
     worked = working_size(photo.rgb.size, scale, settings.process_size)
     check_result_fits(job.target, size, options.compare, options.bits, worked)
-    result = restorer(photo.rgb, scale=scale, callback=bars.on_event, bits=options.bits, **options.settings)
+    result = restorer(photo.rgb, callback=bars.on_event, **asked)
     restored = result.images[0]
     if isinstance(restored, DeepPicture):
         finished, remarks = finish_deep(restored, photo)

@@ -7,6 +7,9 @@ from typing import Any
 from seesr.restoration.settings import SPECS, Settings
 
 
+_ALIKE = str.maketrans("cqzy", "kksi")
+
+
 def remarks(given: Mapping[str, Any], base: Settings, settings: Settings, vocabulary: Sequence[str]) -> list[str]:
     """Notes on settings that change nothing.
 
@@ -37,6 +40,11 @@ def remarks(given: Mapping[str, Any], base: Settings, settings: Settings, vocabu
                 f"`exclude_tags`: no tag is called {word!r}" + (f"; did you mean {near[0]!r}?" if near else "")
             )
     return notes
+
+
+def _sound(word: str) -> str:
+    """A word with letters that sound alike made one, so that kat is nearer to cat than to hat."""
+    return word.strip().lower().replace("ph", "f").translate(_ALIKE)
 
 
 def _without_effect(names: list[str], why: str) -> list[str]:

@@ -135,7 +135,8 @@ class SeeSRModel:
             if self.source is not None:
                 arguments |= {"tags": [], "prompt": self.source.text_for(case)}
             with plain_ram(cast(nn.Module, pipeline.tagger)) if plain else nullcontext():
-                return pipeline(case.image, **arguments).images[0]
+                image: Image.Image = pipeline(case.image, **arguments).images[0]
+                return image
 
         return restore_each(self.name, cases, self.device, enlarge)
 
@@ -143,4 +144,5 @@ class SeeSRModel:
 @lru_cache(maxsize=1)
 def _load(model: str, device: torch.device, dtype: torch.dtype) -> SeeSRPipeline:
     """One model at a time is held; ablations of it share it."""
-    return SeeSRPipeline.from_pretrained(model, dtype=dtype).to(device)
+    pipeline: SeeSRPipeline = SeeSRPipeline.from_pretrained(model, dtype=dtype).to(device)
+    return pipeline
