@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from seesr.checkpoints.discovery import announce
+from seesr.discovery import announce
 
 if TYPE_CHECKING:
     from seesr.errors import SeesrError, SeesrWarning

@@ -42,6 +42,13 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
     unless the call names one; with the same class only its noise schedule counts.
     """
 
+    vae: Any  # modules as diffusers' pipelines hold them: the networks themselves, or None
+    text_encoder: Any
+    tokenizer: Any
+    unet: Any
+    controlnet: Any
+    scheduler: Any
+
     model_cpu_offload_seq = "tagger->text_encoder->enlarger->controlnet->unet->vae"
     _optional_components = list(COMPONENTS)  # noqa: RUF012
 

@@ -253,7 +253,7 @@ def test_names_that_are_no_methods(tmp_path: Path) -> None:
         "mini:colour=red": "no setting 'colour'",
         "mini:steps=many": "`num_inference_steps` cannot be 'many'; give a whole number",
         "mini:embedding=maybe": "`use_image_embeds` cannot be 'maybe'; give on or off",
-        "mini:guidance_interval=0.2": "give two numbers, as in",
+        "mini:guidance_interval=0.2": r"`guidance_interval` cannot be '0\.2'; give two numbers",
         "mini:tagger=clip": "give dape or ram",
         f"folder:{tmp_path / 'nowhere'}": "nowhere is no folder",
         "command:cp {input}": r"no \{output\}",

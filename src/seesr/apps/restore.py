@@ -92,7 +92,8 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
     check_writable(job.target, size)
     if sheet:
         check_writable(sheet)
-    settings = restorer.settings(**options.settings, scale=scale, bits=options.bits)
+    asked = options.settings | {"scale": scale, "bits": options.bits}
+    settings = restorer.settings(**asked)
     worked = working_size(photo.rgb.size, scale, settings.process_size)
     diffuse = settings.num_inference_steps > 0
     wanted = job.target, size, options.compare, options.bits, worked, photo.rgb.size, diffuse
@@ -100,7 +101,7 @@ def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: Restor
     if options.settings.get("memory") is None and (diffuse or free_memory() < _ROOMY):
         working = restorer.working_bytes(photo.rgb.size, scale, settings)
         check_result_fits(*wanted, working=working)
-    result = restorer(photo.rgb, scale=scale, callback=bars.on_event, bits=options.bits, **options.settings)
+    result = restorer(photo.rgb, callback=bars.on_event, **asked)
     restored = result.images[0]
     if isinstance(restored, DeepPicture):
         finished, remarks = finish_deep(restored, photo)

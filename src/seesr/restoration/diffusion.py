@@ -181,7 +181,7 @@ class TilePredictor:
         self.stack = ExitStack()
 
     def __enter__(self) -> "TilePredictor":
-        networks = [self.unet, self.controlnet]
+        networks: list[Any] = [self.unet, self.controlnet]
         self.remember = self.stack.enter_context(remembered_contexts(networks, self.allowance))
         return self
 

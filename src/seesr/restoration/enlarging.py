@@ -18,7 +18,7 @@ from seesr.photos.pictures import DeepPicture, Picture, to_picture, to_tensor
 from seesr.restoration.sizes import output_size
 from seesr.tiling.geometry import LATENT_FACTOR
 
-P = TypeVar("P", Image.Image, DeepPicture)
+P = TypeVar("P", bound=Picture)
 
 _AT_ONCE = 64  # rows that are brought to 8 bits
 

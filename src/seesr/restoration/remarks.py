@@ -6,6 +6,8 @@ from typing import Any
 
 from seesr.restoration.settings import SPECS, Settings
 
+_ALIKE = str.maketrans("cqzy", "kksi")
+
 
 def remarks(given: Mapping[str, Any], base: Settings, settings: Settings, vocabulary: Sequence[str]) -> list[str]:
     """Notes on settings that change nothing.
@@ -29,14 +31,26 @@ def remarks(given: Mapping[str, Any], base: Settings, settings: Settings, vocabu
         if not vocabulary:
             idle = [name for name in ("use_image_embeds",) if name in changed]
             notes += _without_effect(idle, "with a model that has no tagger")
-    known = {tag.lower() for tag in (*vocabulary, *(settings.tags or ()))}
-    for word in settings.exclude_tags:
-        if word.strip().lower() not in known:
-            near = get_close_matches(word.strip().lower(), known, 1)
-            notes.append(
-                f"`exclude_tags`: no tag is called {word!r}" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
+    if settings.exclude_tags:
+        notes += _unknown_tags(settings.exclude_tags, (*vocabulary, *(settings.tags or ())))
     return notes
+
+
+def _unknown_tags(words: Sequence[str], known: Sequence[str]) -> list[str]:
+    names = {tag.lower() for tag in known}
+    by_sound = {_sound(tag): tag for tag in known}
+    notes = []
+    for word in words:
+        if word.strip().lower() not in names:
+            near = get_close_matches(_sound(word), by_sound, 1)
+            hint = f"; did you mean {by_sound[near[0]]!r}?" if near else ""
+            notes.append(f"`exclude_tags`: no tag is called {word!r}{hint}")
+    return notes
+
+
+def _sound(word: str) -> str:
+    """A word with letters that sound alike made one, so that kat is nearer to cat than to hat."""
+    return word.strip().lower().replace("ph", "f").translate(_ALIKE)
 
 
 def _without_effect(names: list[str], why: str) -> list[str]:

@@ -55,8 +55,8 @@ def start_latents(
     if start_point == "lr":
         alpha_bar = scheduler.alphas_cumprod[start_timestep or -1].to(noise.device)
         latents = alpha_bar.sqrt() * lr_latents + (1 - alpha_bar).sqrt() * noise
-    latents = latents * scheduler.init_noise_sigma
-    return latents
+    started: torch.Tensor = latents * scheduler.init_noise_sigma
+    return started
 
 
 @dataclass(frozen=True)

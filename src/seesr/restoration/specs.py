@@ -129,7 +129,8 @@ class Spec:
             elif self.kind == "words":
                 value = [word.strip() for word in text.split(separator) if word.strip()]
             elif self.kind == "interval":
-                value = tuple(float(part) for part in text.split(separator))
+                first, last = text.split(separator)
+                value = (float(first), float(last))
         except (ValueError, KeyError):
             raise SeesrError(f"`{self.name}` cannot be {text!r}; {self.wanted}") from None
         return self.check(value)

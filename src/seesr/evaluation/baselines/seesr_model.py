@@ -135,8 +135,8 @@ class SeeSRModel:
             if self.source is not None:
                 arguments |= {"tags": [], "prompt": self.source.text_for(case)}
             with plain_ram(cast(nn.Module, pipeline.tagger)) if plain else nullcontext():
-                restored: Image.Image = pipeline(case.image, **arguments).images[0]
-                return restored
+                image: Image.Image = pipeline(case.image, **arguments).images[0]
+                return image
 
         return restore_each(self.name, cases, self.device, enlarge)
 
