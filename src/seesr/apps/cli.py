@@ -15,6 +15,7 @@ from seesr.apps.evaluate import evaluate
 from seesr.apps.semantics import semantics
 from seesr.apps.study import study
 from seesr.errors import SeesrError
+from seesr.shown import shown
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -68,6 +69,8 @@ def _load(
     load: "Callable[..., Restorer]", model: str, device: str, dtype: str, exact: bool, **wanted: Any
 ) -> "Restorer":
     """Load a model by one of loading.py's functions, on the device and in the number format asked for."""
+    from rich.text import Text
+
     from seesr.apps.progress import console
     from seesr.checkpoints.registry import resolve
     from seesr.devices import choose_device, choose_dtype
@@ -75,7 +78,7 @@ def _load(
     target = choose_device(device)
     number_format = choose_dtype(dtype, target, exact)
     resolve(model)  # a download shows its own progress
-    with console.status(f"loading {model}"):
+    with console.status(Text(shown(f"loading {model}"))):
         return load(model, number_format, target, **wanted)
 
 
@@ -114,12 +117,30 @@ def upscale(
     bits: Annotated[int, typer.Option(help="16 a channel instead of 8, for PNG and TIFF.")] = 8,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse photos with more.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write a side-by-side with the photo as well.")] = False,
+    purpose: Annotated[
+        str | None,
+        typer.Option("--for", metavar="NAME", help="hd, 4k, 8k, print-10x15, -a5, -a4, -a3: a size by name."),
+    ] = None,
+    no_enlarge: Annotated[bool, typer.Option("--no-enlarge", help="No result is larger than its photo.")] = False,
+    only_smaller: Annotated[
+        bool, typer.Option("--only-smaller", help="Leave photos that are as large already.")
+    ] = False,
+    write_tags: Annotated[bool, typer.Option("--write-tags", help="Put the tags seen among the keywords.")] = False,
+    strip: Annotated[str | None, typer.Option(help="Metadata left out: all, or location.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Do again what is done; replace any file.")] = False,
+    dry: Annotated[
+        bool, typer.Option("--dry-run", help="Tell what would be done, and how long it would take.")
+    ] = False,
 ) -> None:
     """Restore photos: a file or a folder in, the same tree out."""
     from seesr.apps.folder import plan_jobs
 
-    jobs = plan_jobs(inputs, output, suffix, ext)  # a wrong path is told at once, before the slow imports
-    from seesr.apps.restore import RestoreOptions, restore_files
+    plan = plan_jobs(inputs, output, suffix, ext, compare)  # a wrong path is told at once, before the slow imports
+    plan.check(overwrite)
+    from seesr.apps.jobs.run import make_recipe, run_plan
+    from seesr.apps.restore import RestoreOptions
+    from seesr.checkpoints.registry import resolve
+    from seesr.devices import choose_device, choose_dtype
     from seesr.loading import load_restorer
     from seesr.photos.files import MAX_PIXELS
     from seesr.photos.sixteen_bit import check_deep
@@ -145,31 +166,69 @@ def upscale(
         "memory": memory,
         "seed": seed,
     }
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    options = RestoreOptions(limit, scale, to, _size(fit), quality, bits, compare, settings)
-    if bits == 16:
-        for job in jobs:
-            check_deep(job.target)
-    restorer = _load(
-        load_restorer, model, device, dtype, exact=profile == "paper" or bits == 16, profile=profile, steps=steps
+    options = RestoreOptions(
+        max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
+        scale=scale,
+        longest=to,
+        fit=_size(fit),
+        purpose=purpose,
+        no_enlarge=no_enlarge,
+        only_smaller=only_smaller,
+        quality=quality,
+        bits=bits,
+        compare=compare,
+        write_tags=write_tags,
+        strip=strip,
+        overwrite=overwrite,
+        settings=settings,
     )
-    restore_files(restorer, jobs, options)
+    if bits == 16:
+        for suffix_there in {job.target.suffix: job.target for job in plan}.values():
+            check_deep(suffix_there)
+    exact = profile == "paper" or bits == 16
+    target = choose_device(device)
+    number_format = choose_dtype(dtype, target, exact)
+    folder = resolve(model)
+    recipe = make_recipe(options, model, folder, dtype)
+    if dry:
+        from seesr.apps.jobs.dry_run import dry_run
+
+        dry_run(plan, options, recipe, folder, number_format, target)
+        return
+
+    def load() -> "Restorer":
+        return _load(load_restorer, model, device, dtype, exact=exact, profile=profile, steps=steps)
+
+    raise typer.Exit(run_plan(plan, options, recipe, load))
 
 
 @app.command()
 def tags(inputs: Inputs, model: Model = "mini", device: Device = "auto", dtype: Dtype = "auto") -> None:
     """Print what DAPE sees in each photo, with probabilities."""
     from seesr.apps.folder import find_photos
+    from seesr.apps.progress import say
+    from seesr.apps.restore import reason_of
     from seesr.loading import load_tagger
     from seesr.photos.photo import read_photo
 
     restorer = _load(load_tagger, model, device, dtype, exact=True)
     if restorer.tagger is None:
         raise SeesrError(f"{model} has no tagger yet; give a model that has, with --model")
-    for path in inputs:
-        for photo in find_photos(path) if path.is_dir() else [path]:
-            found, _ = restorer.see(read_photo(photo).rgb)
-            typer.echo(f"{photo}: " + ", ".join(f"{tag.name} {tag.probability:.2f}" for tag in found))
+    photos = [photo for path in inputs for photo in (find_photos(path) if path.is_dir() else [path])]
+    failed = 0
+    for path in photos:
+        try:
+            found, _ = restorer.see(read_photo(path).rgb)
+        except Exception as error:
+            if len(photos) == 1:
+                raise
+            failed += 1
+            reason = reason_of(error)
+            say(f"failed: {reason if str(path) in reason else f'{path}: {reason}'}", "red")
+        else:
+            typer.echo(shown(f"{path}: " + ", ".join(f"{tag.name} {tag.probability:.2f}" for tag in found)))
+    if failed:
+        raise SeesrError(f"{failed} of {len(photos)} photos failed, as told above")
 
 
 @app.command()
@@ -283,7 +342,7 @@ def main() -> Any:
     except SeesrError as error:
         if debug:
             raise
-        typer.echo(f"seesr: {error}", err=True)
+        typer.echo(shown(f"seesr: {error}"), err=True)
         sys.exit(2)
     except Exception as error:
         if debug:
@@ -291,7 +350,7 @@ def main() -> Any:
         if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
             typer.echo("seesr: out of memory; a smaller --scale or --latent-tile needs less", err=True)
             sys.exit(2)
-        typer.echo(f"seesr: {type(error).__name__}: {error} (--debug shows where)", err=True)
+        typer.echo(shown(f"seesr: {type(error).__name__}: {error} (--debug shows where)"), err=True)
         sys.exit(1)
 
 

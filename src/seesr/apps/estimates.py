@@ -11,16 +11,26 @@ from seesr.restoration.estimate import Estimate, estimate_networks
 from seesr.restoration.profiles import PAPER, TURBO, choose_profile
 
 
-def estimate(folder: Path, size: tuple[int, int], scale: float, dtype: torch.dtype) -> Estimate:
-    """What restoring a photo of `size` (width, height) takes with the model in `folder` and its default profile.
+def estimate(
+    folder: Path,
+    size: tuple[int, int],
+    scale: float,
+    dtype: torch.dtype,
+    profile: str | None = None,
+    steps: int | None = None,
+) -> Estimate:
+    """What restoring a photo of `size` (width, height) takes with the model in `folder`.
+
+    profile: the model's default one if None. steps: denoising steps, instead of the profile's.
 
     Raises:
         SeesrError: a config is missing or damaged.
     """
     index = read_json(folder / "model_index.json")
     networks = meta_networks(folder, dtype)
-    name = index.get("default_profile", "paper")
+    name = profile or index.get("default_profile", "paper")
     settings = choose_profile(name, index.get("profiles", {}), "unet" in networks)
+    settings = settings.with_overrides(num_inference_steps=steps)
     return estimate_networks(networks, name, settings, size, scale, dtype)
 
 

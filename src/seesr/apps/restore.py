@@ -1,30 +1,35 @@
-"""The loop of `seesr upscale`: read, restore, write, photo after photo; a bad one does not stop the others."""
+"""One photo from file to file: read, checked, restored, finished, written. Whole jobs are `seesr.apps.jobs`' affair."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from seesr.apps.folder import Job
-from seesr.apps.progress import RestorationBars
+from seesr.apps.jobs.tagged import strip, write_tags
 from seesr.errors import SeesrError
 from seesr.photos.files import check_writable, format_notes, longest_side, write_photo
 from seesr.photos.limits import check_result_fits
-from seesr.photos.photo import finish_photo, read_photo
+from seesr.photos.photo import Photo, finish_photo, read_photo
 from seesr.photos.pictures import DeepPicture, side_by_side
 from seesr.photos.sixteen_bit import finish_deep, write_deep
+from seesr.restoration.outputs import SeeSROutput
 from seesr.restoration.restorer import Restorer
 from seesr.restoration.sizes import output_size, target_scale, working_size
+
+STRIP = ("all", "location")
 
 
 @dataclass(frozen=True)
 class RestoreOptions:
     """What to make of each photo.
 
-    scale, longest, fit: size of the result, at most one of them (`seesr.restoration.sizes.target_scale`).
+    scale, longest, fit, purpose: size of the result, at most one of them (`seesr.restoration.sizes.target_scale`).
+    no_enlarge: no result is larger than its photo. only_smaller: photos that have the size already are left alone.
     max_pixels: photos with more are refused. quality: of JPEG, WebP and AVIF. bits: 8 or 16 a channel.
-    compare: write a side-by-side as well.
+    compare: write a side-by-side as well. write_tags: put the tags seen among the keywords. strip: metadata left out,
+        "all" or "location".
+    overwrite: do again what is done, and replace files of others.
     settings: keyword arguments of the pipeline's call.
     """
 
@@ -32,83 +37,139 @@ class RestoreOptions:
     scale: float | None = None
     longest: int | None = None
     fit: tuple[int, int] | None = None
+    purpose: str | None = None
+    no_enlarge: bool = False
+    only_smaller: bool = False
     quality: int = 95
     bits: int = 8
     compare: bool = False
+    write_tags: bool = False
+    strip: str | None = None
+    overwrite: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what is wrong whatever the photo.
 
         Raises:
-            SeesrError: two sizes, a scale out of range, or other bits than 8 and 16.
+            SeesrError: two sizes, a scale out of range, other bits than 8 and 16, or nothing that can be stripped.
         """
         if self.bits not in (8, 16):
             raise SeesrError(f"--bits cannot be {self.bits}; it must be 8 or 16")
-        if self.scale is not None or (self.longest is not None and self.fit is not None):
-            target_scale(1, 1, self.scale, self.longest, self.fit)
+        if self.strip is not None and self.strip not in STRIP:
+            raise SeesrError(f"--strip cannot be {self.strip!r}; use {' or '.join(STRIP)}")
+        sizes = self.longest, self.fit, self.purpose
+        if self.scale is not None or sum(size is not None for size in sizes) > 1:
+            target_scale(1, 1, self.scale, *sizes)
+        if self.purpose is not None:
+            target_scale(4000, 4000, purpose=self.purpose)
 
-    def sheet(self, target: Path) -> Path | None:
-        """Where the side-by-side of the result `target` goes, if there is one."""
-        return target.with_name(f"{target.stem}-compare{target.suffix}") if self.compare else None
+    def described(self) -> dict[str, Any]:
+        """What shapes the results, as JSON types: results of the same description are alike."""
+        parts = asdict(self)
+        for name in ("max_pixels", "only_smaller", "overwrite"):
+            del parts[name]
+        settings = parts.pop("settings")
+        settings.pop("memory", None)
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in {**parts, **settings}.items()}
+
+    def scale_for(self, size: tuple[int, int]) -> float | None:
+        """The scale for a photo of `size` (width, height); None if it is to be left alone.
+
+        Raises:
+            SeesrError: the size asked for is out of range for it.
+        """
+        scale = target_scale(*size, self.scale, self.longest, self.fit, self.purpose)
+        if self.only_smaller and scale <= 1:
+            return None
+        return min(1.0, scale) if self.no_enlarge else scale
 
 
-def restore_files(restorer: Restorer, jobs: Sequence[Job], options: RestoreOptions) -> None:
-    """Restore every job's photo, telling what was done.
+@dataclass(frozen=True)
+class Opened:
+    """A photo that is read and checked. size: of its result."""
+
+    photo: Photo
+    scale: float
+    size: tuple[int, int]
+
+
+def open_photo(restorer: Restorer, job: Job, options: RestoreOptions) -> Opened | None:
+    """Read a job's photo and find out whether its result can be made and written; None: it is to be left alone.
 
     Raises:
-        SeesrError: the only photo failed, or some of several did; the others are written by then.
+        SeesrError: it cannot.
     """
-    failed = 0
-    with RestorationBars(len(jobs)) as bars:
-        for job in jobs:
-            bars.start(job.source.name)
-            try:
-                for line in _restore(restorer, job, options, bars):
-                    bars.say(line)
-            except Exception as error:
-                if len(jobs) == 1:
-                    raise
-                failed += 1
-                known = isinstance(error, SeesrError)
-                bars.say(f"failed: {error if known else f'{job.source}: {type(error).__name__}: {error}'}")
-            bars.finish()
-    if failed:
-        raise SeesrError(f"{failed} of {len(jobs)} photos failed, as told above; the others are done")
-
-
-def _restore(restorer: Restorer, job: Job, options: RestoreOptions, bars: RestorationBars) -> list[str]:
-    began = time.perf_counter()
     photo = read_photo(job.source, options.max_pixels)
-    scale = target_scale(*photo.rgb.size, options.scale, options.longest, options.fit)
-    size, sheet = output_size(*photo.rgb.size, scale), options.sheet(job.target)
+    scale = options.scale_for(photo.rgb.size)
+    if scale is None:
+        return None
+    size = output_size(*photo.rgb.size, scale)
     check_writable(job.target, size)
-    if sheet:
-        check_writable(sheet)
+    if job.sheet:
+        check_writable(job.sheet)
     settings = restorer.profile(options.settings.get("profile"))
     settings = settings.with_overrides(process_size=options.settings.get("process_size"))
     worked = working_size(photo.rgb.size, scale, settings.process_size)
     check_result_fits(job.target, size, options.compare, options.bits, worked)
-    result = restorer(photo.rgb, scale=scale, callback=bars.on_event, bits=options.bits, **options.settings)
-    restored = result.images[0]
+    return Opened(photo, scale, size)
+
+
+def restore_photo(
+    restorer: Restorer, opened: Opened, options: RestoreOptions, on_event: Callable[[Any], None]
+) -> SeeSROutput:
+    """The networks' part."""
+    rgb, scale = opened.photo.rgb, opened.scale
+    return restorer(rgb, scale=scale, callback=on_event, bits=options.bits, **options.settings)
+
+
+def write_result(opened: Opened, result: SeeSROutput, job: Job, options: RestoreOptions) -> list[str]:
+    """Finish a restored picture and write it, its side-by-side first; returns what the user should know.
+
+    Raises:
+        SeesrError: a write that fails; no half of a file is left.
+    """
+    photo, restored = opened.photo, result.images[0]
+    notes = list(photo.notes)
+    if options.strip:
+        photo = strip(photo, options.strip)
+    if options.write_tags:
+        try:
+            photo = write_tags(photo, [tag.name for tag in result.tags[0]])
+        except ValueError as error:
+            notes.append(str(error))
     if isinstance(restored, DeepPicture):
-        finished, remarks = finish_deep(restored, photo)
-        write_deep(finished, job.target)
-        restored = restored.rounded()
         if photo.deep:
-            remarks = ["more than 8 bits a channel, read as 8; the result has 16", *remarks]
-    else:
-        picture = finish_photo(restored, photo)
-        write_photo(picture, job.target, options.quality)
-        remarks = format_notes(picture, job.target)
-        if photo.deep:
-            remarks = ["more than 8 bits a channel, read as 8: the result has 8; --bits 16 gives 16", *remarks]
-    seconds = time.perf_counter() - began
-    sizes = f"{photo.rgb.width}x{photo.rgb.height} to {size[0]}x{size[1]}"
-    lines = [f"{job.source} → {job.target}  ({sizes}, {seconds:.1f} s)"]
-    if sheet:
-        write_photo(side_by_side(photo.rgb, restored, longest_side(sheet)), sheet, options.quality)
-        lines.append(f"  side by side: {sheet}")
-    if result.tags[0]:
-        lines.append(f"  saw {', '.join(tag.name for tag in result.tags[0])}")
-    return lines + [f"  note: {note}" for note in (*photo.notes, *remarks)]
+            notes.append("more than 8 bits a channel, read as 8; the result has 16")
+        deep, remarks = finish_deep(restored, photo)
+        _write_sheet(opened, restored.rounded(), job, options)
+        write_deep(deep, job.target)
+        return notes + remarks
+    if photo.deep:
+        notes.append("more than 8 bits a channel, read as 8: the result has 8; --bits 16 gives 16")
+    picture = finish_photo(restored, photo)
+    _write_sheet(opened, restored, job, options)
+    write_photo(picture, job.target, options.quality)
+    return notes + format_notes(picture, job.target)
+
+
+def _write_sheet(opened: Opened, restored: Any, job: Job, options: RestoreOptions) -> None:
+    if job.sheet:
+        sheet = side_by_side(opened.photo.rgb, restored, longest_side(job.sheet))
+        write_photo(sheet, job.sheet, options.quality)
+
+
+def reason_of(error: BaseException) -> str:
+    """An error in one line."""
+    text = " ".join(str(error).split())
+    if isinstance(error, SeesrError):
+        return text
+    with suppress(Exception):
+        if is_out_of_memory(error):
+            return "out of memory; a smaller --scale or --latent-tile needs less, or --memory sets a limit"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether it is for want of memory, of the machine or of its graphics card."""
+    return isinstance(error, MemoryError) or any(x in str(error) for x in ("not enough memory", "out of memory"))

@@ -18,7 +18,7 @@ from seesr.errors import SeesrError
 from seesr.models.enlarger import SCALE
 from seesr.restoration.live_bytes import LiveBytes
 from seesr.restoration.profiles import Profile
-from seesr.restoration.sizes import output_size, working_size
+from seesr.restoration.sizes import output_size, work_scale, working_size
 from seesr.restoration.work_plan import WorkPlan
 from seesr.tiling.geometry import LATENT_FACTOR, Tile
 
@@ -73,7 +73,9 @@ def plan_within(
     need = _need(networks, device, photo, scale, settings)
     left = limit - need.base - need.pictures
     width, height = working_size(photo, scale, settings.process_size)
-    rows = 0 if on_gpu else _ROW_BYTES * SCALE * SCALE * width / scale  # per row of what the enlarger is given
+    rows = (
+        0 if on_gpu else _ROW_BYTES * SCALE * SCALE * width / work_scale(scale)
+    )  # per row of what the enlarger is given
     plan, floor = WorkPlan(), 0
 
     if networks.enlarger is not None:

@@ -27,7 +27,7 @@ from seesr.restoration.enlarging import enlarge_bicubic, enlarge_learned
 from seesr.restoration.outputs import Callback, Progress, SeeSROutput
 from seesr.restoration.profiles import Profile, choose_profile
 from seesr.restoration.prompts import build_prompt, choose_tags
-from seesr.restoration.sizes import output_size
+from seesr.restoration.sizes import output_size, work_scale
 from seesr.restoration.work_plan import WorkPlan, usual_plan
 from seesr.tiling.geometry import LATENT_FACTOR
 
@@ -102,7 +102,8 @@ class Restorer:
 
         Args:
             image: RGB pictures (others are converted; transparency is the caller's affair).
-            scale: of width and height, more than 0; the result is exactly that much larger.
+            scale: of width and height, more than 0; the result is exactly that much larger. Below 1 the photo is
+                restored at its own size and then reduced.
             prompt: words of the user's own, put after the tags. "" is honoured, as for the two next.
             negative_prompt, added_prompt: None for the profile's.
             tags: instead of those DAPE sees; [] for none. exclude_tags: left out, whatever their origin.
@@ -198,7 +199,7 @@ class Restorer:
         diffuse = settings.num_inference_steps > 0
         with _timed(seconds, "enlarge"):
             if self.enlarger is None:
-                bicubic = enlarge_bicubic(photo, scale, settings.process_size)
+                bicubic = enlarge_bicubic(photo, work_scale(scale), settings.process_size)
                 enlarged = DeepPicture.of(bicubic) if deep else bicubic
                 callback(Progress("enlarge", 1, 1))
             else:
@@ -206,7 +207,7 @@ class Restorer:
                 def progress(done: int, total: int) -> None:
                     callback(Progress("enlarge", done, total))
 
-                sizes = scale, settings.process_size
+                sizes = work_scale(scale), settings.process_size
                 enlarged = enlarge_learned(self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, deep)
 
         # 4 to 10. Diffusion and colour fix
