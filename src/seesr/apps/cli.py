@@ -252,7 +252,7 @@ def convert(
         if len(arguments) != 2:
             raise SeesrError("convert --to-upstream takes two folders: MODEL OUTDIR")
         upstream.convert_to_upstream(*arguments)
-        typer.echo(f"{arguments[1]}: written")
+        typer.echo(shown(f"{arguments[1]}: written"))
         return
     files = {"base": base, "seesr": seesr, "ram": ram, "dape": dape, "tags": tags, "thresholds": thresholds}
     given: dict[str, Any] = {name: path for name, path in files.items() if path is not None}
@@ -262,7 +262,7 @@ def convert(
     if dtype not in ("keep", *DTYPES):
         raise SeesrError(f"no dtype {dtype!r}; use keep, {', '.join(DTYPES)}")
     upstream.convert(**given, out=arguments[0], turbo=turbo, dtype=DTYPES.get(dtype))
-    typer.echo(f"{arguments[0]}: written; restore with 'seesr upscale PHOTO -o OUT --model {arguments[0]}'")
+    typer.echo(shown(f"{arguments[0]}: written; restore with 'seesr upscale PHOTO -o OUT --model {arguments[0]}'"))
 
 
 @app.command()
@@ -284,15 +284,20 @@ def degrade(
     preset: Annotated[str, typer.Option(help="seesr, real-esrgan, mild, camera or bicubic.")] = "seesr",
     seed: Annotated[int, typer.Option(help="The same seed, the same result.")] = 0,
     grid: Annotated[bool, typer.Option("--grid", help="A sheet of 16 variants instead.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that seesr did not write.")] = False,
 ) -> None:
     """Degrade a photo the way training data is made."""
+    from seesr.apps.outputs import check_files, recorded
     from seesr.degradation import degrade_photo, sheet
     from seesr.photos.files import check_writable, write_photo
     from seesr.photos.photo import read_photo
 
     check_writable(output)
+    check_files([photo], [output], overwrite)
     make = sheet if grid else degrade_photo
-    write_photo(make(read_photo(photo).rgb, preset, seed), output)
+    degraded = make(read_photo(photo).rgb, preset, seed)
+    with recorded(output.parent, "degraded", overwrite):
+        write_photo(degraded, output)
 
 
 @app.command()

@@ -8,8 +8,9 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import BinaryIO
 
-from seesr.apps.jobs.manifest import Known, Manifest, Print, Recipe
+from seesr.apps.jobs.manifest import Kind, Known, Manifest, Print, Recipe
 from seesr.atomic import announcing
 from seesr.errors import SeesrError
 
@@ -80,42 +81,31 @@ def check_files(reads: Iterable[Path], writes: Iterable[Path], overwrite: bool =
         raise SeesrError(f"{many(changed)} there already and changed since this program wrote it; {REMEDY}")
 
 
-def check_new_folder(folder: Path, overwrite: bool, ours: bool, reads: Iterable[Path] = ()) -> None:
-    """For commands that replace a whole folder: it is missing, empty, their own work, or the user allows it.
-
-    Raises:
-        SeesrError: it holds something else, or something that will be read.
-    """
-    place = os.path.realpath(folder)
-    for path in reads:
-        if os.path.commonpath([place, os.path.realpath(path)]) == place:
-            raise SeesrError(f"{folder}: would be replaced, and {path} in it is read; choose another output")
-    if folder.is_file() or folder.is_symlink():
-        raise SeesrError(f"{folder}: is no folder of its own; choose another output")
-    if folder.is_dir() and not ours and not overwrite:
-        there = sorted(_present(place))
-        if there:
-            raise SeesrError(f"{many([str(folder / name) for name in there])} there already; {REMEDY}")
-
-
 @contextmanager
-def recorded(folder: Path, kind: str, overwrite: bool = False) -> Iterator[None]:
-    """Within the block every file written whole below `folder` is noted as this program's own ("degraded", "report").
+def recorded(folder: Path, kind: Kind = "report", overwrite: bool = False, also: Iterable[Path] = ()) -> Iterator[None]:
+    """Within the block every file written whole below `folder` is noted as this program's own.
+
+    also: files that are written in another way, and noted at the end.
 
     Raises:
         SeesrError: a file of a name that is written appears meanwhile, and is not ours.
     """
-    with Manifest(folder, Recipe({"kind": kind}, ""), lazy=True) as manifest:
+    with Manifest(folder, Recipe({}, ""), lazy=True) as manifest:
         manifest.overwrites_only_ours = not overwrite
         written: list[Path] = []
 
-        def told(file: object, path: Path) -> None:
-            manifest.announce(path, path, Print(0, 0), file, "degraded" if kind == "degraded" else "report")  # type: ignore[arg-type]
-            written.append(path)
+        def told(file: BinaryIO, path: Path) -> None:
+            if folder in path.parents:
+                manifest.announce(path, path, Print(0, 0), file, kind)
+                written.append(path)
 
         try:
             with announcing(told):
                 yield
+            for path in (path for path in also if path.exists()):
+                with path.open("rb") as file:
+                    manifest.announce(path, path, Print(0, 0), file, kind, replaces=False)
+                written.append(path)
         finally:
             if written:
                 manifest.done(*(path for path in written if path.exists()))

@@ -252,13 +252,15 @@ class Manifest:
             self._note(db, name, kind, "working", source, found)
             return True
 
-    def announce(self, target: Path, source: Path, found: Print, file: BinaryIO, kind: Kind = "result") -> None:
-        """Note the fingerprint of a whole file that is about to be called `target`.
+    def announce(
+        self, target: Path, source: Path, found: Print, file: BinaryIO, kind: Kind = "result", replaces: bool = True
+    ) -> None:
+        """Note the fingerprint of a whole file that is about to be called `target`, or is already if not `replaces`.
 
         Raises:
             SeesrError: there is a file of that name now, and it is not ours.
         """
-        if os.path.lexists(target) and self.overwrites_only_ours and not self.is_ours(target):
+        if replaces and self.overwrites_only_ours and os.path.lexists(target) and not self.is_ours(target):
             raise SeesrError(
                 f"{target}: is not a result of this program, or was changed since; --overwrite replaces it"
             )
@@ -446,7 +448,7 @@ def _lives(host: str, pid: int, born: float, seen: float) -> bool:
     if host != socket.gethostname():
         return time.time() - seen < _DEAD
     try:
-        return abs(psutil.Process(pid).create_time() - born) < 2
+        return bool(abs(psutil.Process(pid).create_time() - born) < 2)
     except psutil.Error:
         return False
 

@@ -1,8 +1,8 @@
 """The work of a job: while one photo is restored the next is read and the last is written.
 
 A reader and a writer thread stand around the one restorer, with room for one photo between each two, so that memory
-does not grow with the number of photos. Photos go through the networks one by one: on a processor several at once are no
-faster, and another batch size rounds differently.
+does not grow with the number of photos. Photos go through the networks one by one: on a processor several at once are
+no faster, and another batch size rounds differently.
 """
 
 import signal
