@@ -50,6 +50,7 @@ def pack(
 ) -> None:
     """Pack photos into shards with an index, which training reads in any order and over a network."""
     from seesr.data import known_sets, packing
+    from seesr.data.shards import MANIFEST
 
     files = packing.pictures_in(folder)
     if archive is not None and known is None:
@@ -62,11 +63,9 @@ def pack(
             known_sets.check_archive(known, archive)
     if shard_mb < 1 or minimum < 1 or (crop is not None and crop < 1):
         raise SeesrError("--shard-mb, --minimum and --crop take numbers above 0")
-    for name in (packing.MANIFEST, f"{output.resolve().name}-00000.tar"):
+    for name in (MANIFEST, f"{output.resolve().name}-00000.tar"):
         if (output / name).exists() and not (output / ".plan.json").exists():
-            raise SeesrError(
-                f"{output / name}: is there already and not written by this program; choose another output"
-            )
+            raise SeesrError(f"{output / name}: is there already and not written by this program; take another output")
     with _bar("packing") as progress:
         made = packing.pack(files, folder, output, packing.Recipe(crop, minimum, md5), shard_mb * 1_000_000, progress)
     checked = "each checked against its published MD5" if md5 else "no published checksums were at hand"

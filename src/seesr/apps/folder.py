@@ -123,12 +123,9 @@ def plan_jobs(
         )
     if named and output.suffix.lower() not in WRITABLE:
         check_writable(output)  # which says what can be written
-    if named:
-        raise SeesrError(f"{output}: is a picture's name, and there may be several results; give a folder")
     if output.is_file():
         raise SeesrError(f"{output}: is a file; several photos need a folder")
     output_name(Path("x.png"), suffix, ext)  # a wrong --suffix or --ext is the same for all
-    check_writable(output / "x.png")
     plan = Plan(output, False)
     with Known() as known:
         for path in inputs:
@@ -140,7 +137,12 @@ def plan_jobs(
             else:
                 plan.batches.append(Batch(str(path.parent), str(output), [(path.name, path.name, "")]))
                 plan.links.append((os.path.dirname(real := os.path.realpath(path)), [os.path.basename(real)]))
+    if named:
+        raise SeesrError(f"{output}: is a picture's name, and there may be several results; give a folder")
+    check_writable(output / "x.png")
     _name_files(plan, suffix, ext, compare)
+    if all(job.problem for job in plan) and (job := next(iter(plan), None)):
+        raise SeesrError(f"{job.source}: {job.problem}")
     return plan
 
 

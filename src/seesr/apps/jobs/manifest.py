@@ -208,7 +208,7 @@ class Manifest:
     Args:
         folder: where results go, at any depth.
         recipe: of this run.
-        lazy: make the database only when the first result is written (a single photo leaves nothing if it fails).
+        lazy: make the database only when the first result is written: a single photo leaves nothing if it fails.
     """
 
     def __init__(self, folder: Path, recipe: Recipe, lazy: bool = False) -> None:

@@ -41,7 +41,7 @@ def run_plan(plan: Plan, options: RestoreOptions, recipe: Recipe, load: Callable
         SeesrError: results of other settings stand there; the only photo failed; or some of several did, the others
             are written by then.
     """
-    with Manifest(plan.folder, recipe, lazy=plan.single) as manifest:
+    with Manifest(plan.folder, recipe, lazy=len(plan) == 1) as manifest:
         manifest.overwrites_only_ours = not options.overwrite
         if not options.overwrite:
             check_recipes(plan, manifest)
