@@ -23,8 +23,11 @@ _WIDTH = 24  # columns of a name beside its bar
 
 
 def say(line: object, style: str = "") -> None:
-    """Print a message as it is, unwrapped: nothing in it is markup, and nothing reaches the terminal unseen."""
-    console.print(Text(shown(line), style=style), soft_wrap=True)
+    """Print a message as it is: nothing in it is markup, and nothing reaches the terminal unseen.
+
+    A terminal gets it wrapped between words, a file or a pipe in one line.
+    """
+    console.print(Text(shown(line), style=style, overflow="fold"), soft_wrap=not console.is_terminal)
 
 
 def plain_text(template: str = "{task.description}") -> TextColumn:
@@ -77,7 +80,7 @@ class RestorationBars:
         self._bars.update(self._files, total=self._total)
 
     def say(self, line: str, style: str = "") -> None:
-        """Print a line above the bars, unwrapped."""
+        """Print a line above the bars."""
         say(line, style)
 
     def on_event(self, event: Event) -> None:

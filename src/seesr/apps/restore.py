@@ -161,9 +161,9 @@ def _write_sheet(opened: Opened, restored: Any, job: Job, options: RestoreOption
 
 def reason_of(error: BaseException) -> str:
     """An error in one line."""
-    text = " ".join(str(error).split())
     if isinstance(error, SeesrError):
-        return text
+        return str(error)  # a line, but for what a name brings in
+    text = " ".join(str(error).split())
     with suppress(Exception):
         if is_out_of_memory(error):
             return "out of memory; a smaller --scale or --latent-tile needs less, or --memory sets a limit"
