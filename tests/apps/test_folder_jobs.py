@@ -7,10 +7,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import Outcome
 from folder_cases import MARKUP, QuickRestorer, contents, markup_names, own_file, photo
 from PIL import Image
 
+from conftest import Outcome
 from seesr.apps.jobs.manifest import NAME
 from seesr.restoration.sizes import PURPOSES
 

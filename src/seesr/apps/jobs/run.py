@@ -81,7 +81,7 @@ def _end(plan: Plan, work: Work, stopped: bool) -> int:
         elif summary.left or summary.others:
             say(summary.lines()[0])
         return 0
-    for line in summary.lines():
+    for line in summary.lines(repeat=work.reason is None):
         say(line)
     if work.reason is not None:
         raise SeesrError(

@@ -31,8 +31,8 @@ class Summary:
         """Photos that stand there as wanted."""
         return self.done + self.skipped + self.left
 
-    def lines(self) -> list[str]:
-        """For the end of a job of several photos."""
+    def lines(self, repeat: bool = True) -> list[str]:
+        """For the end of a job of several photos; `repeat`: with the failures, if they may be far above."""
         seconds = time.perf_counter() - self.began
         counts = [f"{self.done} done"]
         counts += [f"{self.skipped} skipped (done before)"] if self.skipped else []
@@ -44,7 +44,7 @@ class Summary:
             rate, million = self.done / seconds, self.pixels / seconds / 1e6
             speed = f" in {duration(seconds)}: {rate:.3g} images/s, {million:.3g} megapixels/s"
         told = [", ".join(counts) + speed]
-        if self.failed and self.total > 2 * _LISTED:  # else they stand right above
+        if repeat and self.failed and self.total > 2 * _LISTED:
             told += [f"failed: {line}" for line in self.failed[:_LISTED]]
             told += [f"and {len(self.failed) - _LISTED} more"] if len(self.failed) > _LISTED else []
         return told
