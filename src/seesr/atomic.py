@@ -9,6 +9,7 @@ import os
 import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PART = re.compile(r"\.seesr-[0-9a-f]{32}\.part")
 """Name of a file that is not whole yet, or of what a killed process left of one."""
 
+_ABANDONED = 3600  # seconds without a change
 _announced: ContextVar[Callable[[BinaryIO, Path], None] | None] = ContextVar("_announced", default=None)
 
 
@@ -66,6 +68,17 @@ def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SeesrError(f"{path}: cannot be written ({reason}); nothing was left there") from error
+
+
+def remove_parts(folder: str | Path) -> None:
+    """Remove what processes that were killed while writing left in `folder`: parts older than an hour."""
+    try:
+        found = [entry for entry in os.scandir(folder) if PART.fullmatch(entry.name)]
+        for entry in found:
+            if time.time() - entry.stat().st_mtime > _ABANDONED:
+                os.unlink(entry.path)
+    except OSError:
+        pass  # no such folder yet, or not ours to clean
 
 
 def write_text(path: Path, text: str) -> None:

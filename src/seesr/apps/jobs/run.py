@@ -10,6 +10,7 @@ from seesr.apps.jobs.manifest import Manifest, Print, Recipe
 from seesr.apps.jobs.work import Stopped, Work, is_done
 from seesr.apps.progress import RestorationBars, say
 from seesr.apps.restore import RestoreOptions
+from seesr.atomic import remove_parts
 from seesr.errors import SeesrError
 from seesr.restoration.restorer import Restorer
 
@@ -46,6 +47,8 @@ def run_plan(plan: Plan, options: RestoreOptions, recipe: Recipe, load: Callable
         if not options.overwrite:
             check_recipes(plan, manifest)
         tell_left_out(plan)
+        for folder in {batch.target for batch in plan.batches}:
+            remove_parts(folder)
         if not options.overwrite and _all_done(plan, manifest):
             _tell_done(plan)
             return 0
