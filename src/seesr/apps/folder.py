@@ -162,11 +162,12 @@ def _plan_folder(plan: Plan, path: Path, known: Known) -> None:
 
 def _name_files(plan: Plan, suffix: str, ext: str | None, compare: bool) -> None:
     """Give every photo of a plan the name of its result, and of its side-by-side."""
+    endings: dict[str, str] = {}
     places: dict[str, list[Batch]] = {}
     for batch in plan.batches:
         places.setdefault(os.path.normpath(batch.target), []).append(batch)
     for batches in places.values():
-        wished = [[output_name(Path(source), suffix, ext) for source, _, _ in batch.names] for batch in batches]
+        wished = [[_result(source, suffix, ext, endings) for source, _, _ in batch.names] for batch in batches]
         count = Counter(name for names in wished for name in names)
         for batch, names in zip(batches, wished):
             for i, ((source, _, _), name) in enumerate(zip(batch.names, names)):
@@ -176,6 +177,14 @@ def _name_files(plan: Plan, suffix: str, ext: str | None, compare: bool) -> None
             taken = {name for batch in batches for _, name, _ in batch.names}
             for batch in batches:
                 batch.names[:] = [(source, name, _sheet(name, taken)) for source, name, _ in batch.names]
+
+
+def _result(source: str, suffix: str, ext: str | None, endings: dict[str, str]) -> str:
+    """Name of a photo's result; `endings` keeps what `output_name` makes of each ending."""
+    stem, ending = os.path.splitext(source)
+    if ending not in endings:
+        endings[ending] = os.path.splitext(output_name(Path(f"x{ending}"), "", ext))[1]
+    return stem + suffix + endings[ending]
 
 
 def _sheet(name: str, taken: set[str]) -> str:
