@@ -70,10 +70,13 @@ def pack(
         made = packing.pack(files, folder, output, packing.Recipe(crop, minimum, md5), shard_mb * 1_000_000, progress)
     checked = "each checked against its published MD5" if md5 else "no published checksums were at hand"
     typer.echo(
-        f"{output}: {made['packed']} samples of {made['photos']} photos in {len(made['shards'])} shards; {checked}"
+        shown(
+            f"{output}: {made['packed']} samples of {made['photos']} photos in {len(made['shards'])} shards; {checked}"
+        )
     )
     if made["left_out"]:
-        typer.echo(f"left out {len(made['left_out'])}, listed in manifest.json; the first: {made['left_out'][0]}")
+        first = made["left_out"][0]
+        typer.echo(shown(f"left out {len(made['left_out'])}, listed in manifest.json; the first: {first}"))
 
 
 @app.command()
@@ -134,7 +137,7 @@ def tag(
     for source in (path for pattern in sources for path in expand(pattern)):
         with _bar(source) as progress:
             file, tagged, damaged = write_tags(source, tagger, batch, progress)
-        typer.echo(f"{file}: {tagged} photos tagged" + (f", {damaged} damaged" if damaged else ""))
+        typer.echo(shown(f"{file}: {tagged} photos tagged" + (f", {damaged} damaged" if damaged else "")))
 
 
 @app.command()
@@ -153,4 +156,5 @@ def synthetic(
     photos = load_photos(sources, crop, small="skip")
     with _bar("degrading") as progress:
         make_test_set(photos, output, count=count, crop=crop, preset_name=preset, seed=seed, progress=progress)
-    typer.echo(f"{output}: {count} pairs from {len(photos)} photos; measure with 'seesr evaluate --testset {output}'")
+    told = f"{output}: {count} pairs from {len(photos)} photos; measure with 'seesr evaluate --testset {output}'"
+    typer.echo(shown(told))

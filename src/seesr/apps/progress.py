@@ -22,12 +22,12 @@ _STAGES = {
 _WIDTH = 24  # columns of a name beside its bar
 
 
-def say(line: object, style: str = "") -> None:
+def say(line: object, style: str = "", to: Console = console) -> None:
     """Print a message as it is: nothing in it is markup, and nothing reaches the terminal unseen.
 
     A terminal gets it wrapped between words, a file or a pipe in one line.
     """
-    console.print(Text(shown(line), style=style, overflow="fold"), soft_wrap=not console.is_terminal)
+    to.print(Text(shown(line), style=style, overflow="fold"), soft_wrap=not to.is_terminal)
 
 
 def plain_text(template: str = "{task.description}") -> TextColumn:

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from seesr.errors import SeesrError
+from seesr.shown import shown
 
 study = typer.Typer(help="Ask people which restoration they like best.", no_args_is_help=True)
 
@@ -70,7 +71,8 @@ def make(
         )
     for part in made.parts:
         typer.echo(f"{ASKED[part.kind]} {len(part.photos)} photos, {part.length} questions a rater")
-    typer.echo(f"{output}: written; raters get {output / PUBLIC} as it is, or what 'seesr study serve {output}' shows")
+    told = f"{output}: written; raters get {output / PUBLIC} as it is, or what 'seesr study serve {output}' shows"
+    typer.echo(shown(told))
 
 
 def _method(text: str) -> tuple[str, Path]:
@@ -90,7 +92,7 @@ def serve(
     from seesr.study.serve import StudyServer
 
     server = StudyServer(folder, host, port)
-    typer.echo(f"{server.study.title} Open {server.url} (Ctrl+C ends; votes are kept as they come)")
+    typer.echo(shown(f"{server.study.title} Open {server.url} (Ctrl+C ends; votes are kept as they come)"))
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -148,5 +150,5 @@ def report(
         console.print(table)
     if result.excluded:
         names = ", ".join(rater.name for rater in result.excluded)
-        say(f"left out, having failed attention checks: {names}")
-    say(f"{output / 'report.html'}: written, with votes, methods and raters as CSV and plots as PDF")
+        say(f"left out, having failed attention checks: {names}", to=console)
+    say(f"{output / 'report.html'}: written, with votes, methods and raters as CSV and plots as PDF", to=console)
