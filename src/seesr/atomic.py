@@ -6,18 +6,41 @@ A write that fails or is killed leaves what stood under the name before, and no 
 import csv
 import io
 import os
+import re
 import shutil
 import tempfile
+import time
 import uuid
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from seesr.errors import SeesrError
+from seesr.shown import cell
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+PART = re.compile(r"\.seesr-[0-9a-f]{32}\.part")
+"""Name of a file that is not whole yet, or of what a killed process left of one."""
+
+_ABANDONED = 3600  # seconds without a change
+_announced: ContextVar[Callable[[BinaryIO, Path], None] | None] = ContextVar("_announced", default=None)
+
+
+@contextmanager
+def announcing(told: Callable[[BinaryIO, Path], None]) -> Iterator[None]:
+    """Within the block and its thread, have `told(file, path)` called with every whole file before it gets its name.
+
+    An error that it raises leaves what stood under the name as it was.
+    """
+    token = _announced.set(told)
+    try:
+        yield
+    finally:
+        _announced.reset(token)
 
 
 def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
@@ -30,10 +53,12 @@ def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with _nameless(path.parent) or open(part, "xb") as file:
+            with _nameless(path.parent) or open(part, "x+b") as file:
                 save(file)
                 file.flush()
                 os.fsync(file.fileno())  # some file systems tell of a full disk only here
+                if told := _announced.get():
+                    told(file, path)
                 if not part.exists():
                     os.link(f"/proc/self/fd/{file.fileno()}", part, src_dir_fd=0)  # which has linkat follow the link
             os.replace(part, path)
@@ -43,6 +68,17 @@ def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise SeesrError(f"{path}: cannot be written ({reason}); nothing was left there") from error
+
+
+def remove_parts(folder: str | Path) -> None:
+    """Remove what processes that were killed while writing left in `folder`: parts older than an hour."""
+    try:
+        found = [entry for entry in os.scandir(folder) if PART.fullmatch(entry.name)]
+        for entry in found:
+            if time.time() - entry.stat().st_mtime > _ABANDONED:
+                os.unlink(entry.path)
+    except OSError:
+        pass  # no such folder yet, or not ours to clean
 
 
 def write_text(path: Path, text: str) -> None:
@@ -55,11 +91,11 @@ def write_text(path: Path, text: str) -> None:
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
-    """Rows of the same keys as CSV with a head; None is an empty cell."""
+    """Rows of the same keys as CSV with a head; None is an empty cell, and no cell is a spreadsheet's formula."""
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
     return text.getvalue()
 
 

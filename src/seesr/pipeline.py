@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
@@ -109,7 +109,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         for part in parts:
             if part is not None:
                 part.to(memory_format=torch.channels_last)  # the faster layout for convolutions without a backward pass
-        return cast(SeeSRPipeline, pipeline)
+        return pipeline
 
     @classmethod
     def load_config(cls, *arguments: Any, **options: Any) -> Any:

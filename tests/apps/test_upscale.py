@@ -45,7 +45,7 @@ def test_every_file_starts_from_the_seed(seesr: Callable[..., Outcome], tiny: Re
     outcome = seesr("upscale", photos, "-o", tmp_path / "out", *options)
     assert outcome.code == 2
     assert "broken.png" in outcome.err
-    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.*"))
+    written = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("[!.]*.*"))
     assert written == ["a.jpg", "b.png", "deep/c.png"]
     assert Image.open(tmp_path / "out" / "a.jpg").size == (80, 120)
     assert (pixels(tmp_path / "out" / "b.png") == pixels(tmp_path / "out" / "deep" / "c.png")).all()

@@ -19,6 +19,7 @@ from seesr.apps.train import train
 from seesr.apps.upscale import tags, upscale
 from seesr.apps.web.command import web
 from seesr.errors import SeesrError, SeesrWarning
+from seesr.shown import shown
 
 app = typer.Typer(
     help="Restore real photos with SeeSR: semantics-aware super-resolution.",
@@ -54,7 +55,7 @@ def main() -> Any:
     except SeesrError as error:
         if debug:
             raise
-        typer.echo(f"seesr: {in_options(str(error))}", err=True)
+        typer.echo(shown(f"seesr: {in_options(str(error))}"), err=True)
         sys.exit(2)
     except Exception as error:
         if debug:
@@ -62,7 +63,7 @@ def main() -> Any:
         if isinstance(error, MemoryError) or "not enough memory" in str(error) or "out of memory" in str(error):
             typer.echo("seesr: out of memory; a smaller --scale or --latent-tile needs less", err=True)
             sys.exit(2)
-        typer.echo(f"seesr: {type(error).__name__}: {error} (--debug shows where)", err=True)
+        typer.echo(shown(f"seesr: {type(error).__name__}: {error} (--debug shows where)"), err=True)
         sys.exit(1)
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from seesr.errors import SeesrError
+from seesr.shown import shown
 
 
 def convert(
@@ -28,7 +29,7 @@ def convert(
         if len(arguments) != 2:
             raise SeesrError("convert --to-upstream takes two folders: MODEL OUTDIR")
         upstream.convert_to_upstream(*arguments)
-        typer.echo(f"{arguments[1]}: written")
+        typer.echo(shown(f"{arguments[1]}: written"))
         return
     files = {"base": base, "seesr": seesr, "ram": ram, "dape": dape, "tags": tags, "thresholds": thresholds}
     given: dict[str, Any] = {name: path for name, path in files.items() if path is not None}
@@ -37,7 +38,7 @@ def convert(
         raise SeesrError(f"convert needs {missing or 'one OUTDIR'}; see seesr convert --help")
     number_format = None if dtype.lower() == "keep" else find_dtype(dtype, "keep")
     upstream.convert(**given, out=arguments[0], turbo=turbo, dtype=number_format)
-    typer.echo(f"{arguments[0]}: written; restore with 'seesr upscale PHOTO -o OUT --model {arguments[0]}'")
+    typer.echo(shown(f"{arguments[0]}: written; restore with 'seesr upscale PHOTO -o OUT --model {arguments[0]}'"))
 
 
 def download(names: Annotated[list[str], typer.Argument(help="sd2, sd2-turbo.", show_default=False)]) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seesr.errors import SeesrError
+from seesr.shown import shown
 
 if TYPE_CHECKING:
     from seesr.data.packing import Progress
@@ -22,11 +23,11 @@ Seed = Annotated[int, typer.Option(help="The same seed, the same set.")]
 @contextmanager
 def _bar(what: str) -> Iterator["Progress"]:
     """A bar on the terminal for the time of the block."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from seesr.apps.progress import console
+    from seesr.apps.progress import console, plain_text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (plain_text(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         task = bars.add_task(what, total=None)
         yield lambda done, total: bars.update(task, completed=done, total=total)
@@ -49,6 +50,7 @@ def pack(
 ) -> None:
     """Pack photos into shards with an index, which training reads in any order and over a network."""
     from seesr.data import known_sets, packing
+    from seesr.data.shards import MANIFEST
 
     files = packing.pictures_in(folder)
     if archive is not None and known is None:
@@ -61,14 +63,20 @@ def pack(
             known_sets.check_archive(known, archive)
     if shard_mb < 1 or minimum < 1 or (crop is not None and crop < 1):
         raise SeesrError("--shard-mb, --minimum and --crop take numbers above 0")
+    for name in (MANIFEST, f"{output.resolve().name}-00000.tar"):
+        if (output / name).exists() and not (output / ".plan.json").exists():
+            raise SeesrError(f"{output / name}: is there already and not written by this program; take another output")
     with _bar("packing") as progress:
         made = packing.pack(files, folder, output, packing.Recipe(crop, minimum, md5), shard_mb * 1_000_000, progress)
     checked = "each checked against its published MD5" if md5 else "no published checksums were at hand"
     typer.echo(
-        f"{output}: {made['packed']} samples of {made['photos']} photos in {len(made['shards'])} shards; {checked}"
+        shown(
+            f"{output}: {made['packed']} samples of {made['photos']} photos in {len(made['shards'])} shards; {checked}"
+        )
     )
     if made["left_out"]:
-        typer.echo(f"left out {len(made['left_out'])}, listed in manifest.json; the first: {made['left_out'][0]}")
+        first = made["left_out"][0]
+        typer.echo(shown(f"left out {len(made['left_out'])}, listed in manifest.json; the first: {first}"))
 
 
 @app.command()
@@ -77,9 +85,23 @@ def index(shards: Annotated[list[Path], typer.Argument(help="Shards made elsewhe
     from seesr.data.shards import index_name, scan_shard, write_index
 
     for shard in shards:
+        _check_index(Path(index_name(str(shard))))
+    for shard in shards:
         entries = scan_shard(shard)
         write_index(shard, entries)
-        typer.echo(f"{index_name(str(shard))}: {len(entries)} pictures")
+        typer.echo(shown(f"{index_name(str(shard))}: {len(entries)} pictures"))
+
+
+def _check_index(path: Path) -> None:
+    """Raises SeesrError if there is a file of that name, and it is no index."""
+    import json
+
+    try:
+        if not path.exists() or "pictures" in json.loads(path.read_text()):
+            return
+    except (OSError, ValueError, TypeError):
+        pass
+    raise SeesrError(f"{path}: is there already and no index; move it away")
 
 
 @app.command()
@@ -90,7 +112,7 @@ def check(sources: Sources) -> None:
     with _bar("checking") as progress:
         count, wrong = packing.check(sources, progress)
     for line in wrong:
-        typer.echo(line)
+        typer.echo(shown(line))
     if wrong:
         raise SeesrError(f"{len(wrong)} problems among {count} pictures")
     typer.echo(f"{count} pictures, all sound")
@@ -115,7 +137,7 @@ def tag(
     for source in (path for pattern in sources for path in expand(pattern)):
         with _bar(source) as progress:
             file, tagged, damaged = write_tags(source, tagger, batch, progress)
-        typer.echo(f"{file}: {tagged} photos tagged" + (f", {damaged} damaged" if damaged else ""))
+        typer.echo(shown(f"{file}: {tagged} photos tagged" + (f", {damaged} damaged" if damaged else "")))
 
 
 @app.command()
@@ -134,4 +156,5 @@ def synthetic(
     photos = load_photos(sources, crop, small="skip")
     with _bar("degrading") as progress:
         make_test_set(photos, output, count=count, crop=crop, preset_name=preset, seed=seed, progress=progress)
-    typer.echo(f"{output}: {count} pairs from {len(photos)} photos; measure with 'seesr evaluate --testset {output}'")
+    told = f"{output}: {count} pairs from {len(photos)} photos; measure with 'seesr evaluate --testset {output}'"
+    typer.echo(shown(told))

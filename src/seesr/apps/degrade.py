@@ -12,12 +12,17 @@ def degrade(
     preset: Annotated[str, typer.Option(help="seesr, real-esrgan, mild, camera or bicubic.")] = "seesr",
     seed: Annotated[int, typer.Option(help="The same seed, the same result.")] = 0,
     grid: Annotated[bool, typer.Option("--grid", help="A sheet of 16 variants instead.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that seesr did not write.")] = False,
 ) -> None:
     """Degrade a photo the way training data is made."""
+    from seesr.apps.outputs import check_files, recorded
     from seesr.degradation import degrade_photo, sheet
     from seesr.photos.files import check_writable, write_photo
     from seesr.photos.photo import read_photo
 
     check_writable(output)
+    check_files([photo], [output], overwrite)
     make = sheet if grid else degrade_photo
-    write_photo(make(read_photo(photo).rgb, preset, seed), output)
+    degraded = make(read_photo(photo).rgb, preset, seed)
+    with recorded(output.parent, "degraded", overwrite):
+        write_photo(degraded, output)

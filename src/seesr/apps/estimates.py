@@ -7,20 +7,44 @@ from accelerate import init_empty_weights
 
 from seesr.checkpoints.files import read_json
 from seesr.checkpoints.meta import as_meta, meta_networks
+from seesr.devices import measure_rates
 from seesr.restoration.estimate import Estimate, estimate_networks
 from seesr.restoration.profiles import PAPER, TURBO, choose_profile
 
+_EFFICIENCY = {"denoise": 0.5}
+_OTHER_EFFICIENCY = 0.8
+"""Of the rate of one convolution that a stage reaches, measured on one core: the embedded enlarger and the full-size
+UNet with its attention (docs/benchmarks.md)."""
 
-def estimate(folder: Path, size: tuple[int, int], scale: float, dtype: torch.dtype, on_gpu: bool = False) -> Estimate:
-    """What restoring a photo of `size` (width, height) takes with the model in `folder` and its default profile.
+
+def seconds_span(needs: Estimate, device: torch.device, dtype: torch.dtype) -> tuple[float, float, bool]:
+    """(least, most) seconds that a restoration takes on `device`, and whether the machine is too busy to be probed."""
+    rates = measure_rates(device, dtype)
+    work = sum(stage.operations / _EFFICIENCY.get(stage.name, _OTHER_EFFICIENCY) for stage in needs.stages)
+    return work / rates.fast, work / rates.slow, rates.busy
+
+
+def estimate(
+    folder: Path,
+    size: tuple[int, int],
+    scale: float,
+    dtype: torch.dtype,
+    on_gpu: bool = False,
+    profile: str | None = None,
+    steps: int | None = None,
+) -> Estimate:
+    """What restoring a photo of `size` (width, height) takes with the model in `folder`.
+
+    profile: the model's default one if None. steps: denoising steps, instead of the profile's.
 
     Raises:
         SeesrError: a config is missing or damaged.
     """
     index = read_json(folder / "model_index.json")
     networks = meta_networks(folder, dtype)
-    name = index.get("default_profile", "paper")
+    name = profile or index.get("default_profile", "paper")
     settings = choose_profile(name, index.get("profiles", {}), "unet" in networks)
+    settings = settings.with_overrides(num_inference_steps=steps)
     return estimate_networks(networks, name, settings, size, scale, dtype, on_gpu)
 
 

@@ -34,17 +34,19 @@ def evaluate(
     against: Annotated[str | None, typer.Option(metavar="NAME", help="The method to compare the others with.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the first so many pictures.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that seesr did not write.")] = False,
 ) -> None:
     """Measure methods on a test set: restored pictures, scores with intervals, and a report to look at."""
     from diffusers.utils import logging
     from rich.console import Console
 
-    from seesr.apps.progress import console
+    from seesr.apps.outputs import check_files, check_outputs, grouped, recorded
+    from seesr.apps.progress import say
     from seesr.devices import choose_device
     from seesr.evaluation.methods import make_method, with_settings
     from seesr.evaluation.record import write_csv, write_json
     from seesr.evaluation.report import write_report
-    from seesr.evaluation.run import read_testset, run_evaluation
+    from seesr.evaluation.run import folder_name, read_testset, run_evaluation
     from seesr.evaluation.table import write_table
     from seesr.metrics.registry import METRICS, get_metric
 
@@ -57,29 +59,39 @@ def evaluate(
     if against is not None and against not in method:
         raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
     check_folder(output)
+    reports = [output / name for name in ("scores.csv", "evaluation.json", "table.md", "report.html")]
+    check_files([], reports, overwrite)
     found = read_testset(testset, limit)
+    sources = [path for pair in found.pairs for path in (pair.restored, pair.reference) if path is not None]
+    restored = [
+        output / "restored" / folder_name(name) / f"{pair.name}.png"
+        for name in dict.fromkeys(method)
+        for pair in found.pairs
+    ]
+    check_outputs(grouped(sources), grouped(restored), overwrite)
     target = choose_device(device)
     named = with_settings(method, settings or [])
     methods = [make_method(name, target) for name in dict.fromkeys(named.values())]  # last: it may fetch gigabytes
 
-    with picture_progress() as show:
-        results = run_evaluation(
-            found,
-            methods,
-            names,
-            output,
-            against=named[against] if against else None,
-            device=str(target) if target.type == "cuda" else "cpu",
-            progress=show,
-        )
-    write_csv(results, output / "scores.csv")
-    write_json(results, output / "evaluation.json")
-    write_table(results, output / "table.md")
-    write_report(results, output / "report.html")
+    with recorded(output, overwrite=overwrite):
+        with picture_progress() as show:
+            results = run_evaluation(
+                found,
+                methods,
+                names,
+                output,
+                against=named[against] if against else None,
+                device=str(target) if target.type == "cuda" else "cpu",
+                progress=show,
+            )
+        write_csv(results, output / "scores.csv")
+        write_json(results, output / "evaluation.json")
+        write_table(results, output / "table.md")
+        write_report(results, output / "report.html")
     Console(highlight=False).print(_summary(results))
     for reason, without in results.reasons().items():
-        console.print(f"{', '.join(without)} not available: {reason}", soft_wrap=True)
-    console.print(f"{output / 'report.html'}: written, with table.md, scores.csv and evaluation.json", soft_wrap=True)
+        say(f"{', '.join(without)} not available: {reason}")
+    say(f"{output / 'report.html'}: written, with table.md, scores.csv and evaluation.json")
 
 
 def check_folder(output: Path) -> None:
@@ -91,11 +103,11 @@ def check_folder(output: Path) -> None:
 @contextmanager
 def picture_progress() -> "Iterator[Progress]":
     """A bar on a terminal, moved by the function it yields: what is being done, pictures done, pictures in all."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
-    from seesr.apps.progress import console
+    from seesr.apps.progress import console, plain_text
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (plain_text(), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
         bar = bars.add_task("")
 

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from seesr.shown import shown
+
 if TYPE_CHECKING:
     from seesr.restoration.restorer import Restorer
 
@@ -21,6 +23,8 @@ def load_model(
     Args:
         exact: "auto" means float32 on the CPU.
     """
+    from rich.text import Text
+
     from seesr.apps.progress import console
     from seesr.checkpoints.registry import resolve
     from seesr.devices import choose_device, choose_dtype
@@ -28,5 +32,5 @@ def load_model(
     target = choose_device(device)
     number_format = choose_dtype(dtype, target, exact)
     resolve(model)  # a download shows its own progress
-    with console.status(f"loading {model}"):
+    with console.status(Text(shown(f"loading {model}"))):
         return load(model, number_format, target, **wanted)

@@ -18,11 +18,11 @@ C = TypeVar("C", bound=Callable[..., None])
 PANELS = {"size": "Size", "semantics": "Semantics", "sampling": "Sampling", "tiles": "Tiles", "files": "Files"}
 """Titles of the panels in --help, by group."""
 
-_OTHERS = ("device", "ext", "fit", "max_pixels", "model", "profile", "quality", "suffix")
+_OTHERS = ("device", "ext", "fit", "max_pixels", "model", "overwrite", "profile", "quality", "strip", "suffix")
 _OPTIONS = (
     {spec.name: f"--{spec.option}" for spec in SPECS.values()}
     | {name: "--" + name.replace("_", "-") for name in _OTHERS}
-    | {"dtype": "--dtype", "longest": "--to"}
+    | {"dtype": "--dtype", "longest": "--to", "purpose": "--for"}
 )
 _NAMED = re.compile(f"`({'|'.join(_OPTIONS)})`")
 

@@ -1,6 +1,7 @@
 """`seesr semantics`: what detectors, segmenters and taggers still recognise in restored pictures."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ Degrade = Annotated[str | None, typer.Option(metavar="PRESET", help="Make the de
 Seed = Annotated[int, typer.Option(help="Of the degradation; every picture has its own draws.")]
 Output = Annotated[Path, typer.Option("--output", "-o", help="Folder for pictures, figures and plots.")]
 Limit = Annotated[int | None, typer.Option(help="Only the first so many pictures.")]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace files that seesr did not write.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")]
 TaggerName = Annotated[str, typer.Option(help="mini, sd2, or the folder of a tagger or of a model that has one.")]
 
@@ -45,6 +47,7 @@ def coco(
     seed: Seed = 0,
     limit: Limit = None,
     device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Box AP, PQ and mIoU on the originals (HR), the degraded (LR) and the restored pictures, against COCO's truth."""
     from seesr.evaluation.methods import make_method
@@ -67,10 +70,11 @@ def coco(
         segments,
         Segmenter(segmenter, segments.categories, target) if segmenter and segments else None,
     )
-    with picture_progress() as show:
-        found = open_testset(testset, degrade, seed, output, limit)
-        rows = recognise(found, methods, truth, output, show)
-    write_recognised(rows, found, truth, str(target), output)
+    with _writing(output, ("semantics.json", "semantics.csv", "categories.csv"), overwrite):
+        with picture_progress() as show:
+            found = open_testset(testset, degrade, seed, output, limit)
+            rows = recognise(found, methods, truth, output, show)
+        write_recognised(rows, found, truth, str(target), output)
     figures = [name for name in (*NAMES, *SEGMENT_NAMES) if any(row.summary.get(name) is not None for row in rows)]
     title = f"{testset}: {len(found.pairs)} pictures, %"
     _print(title, _table(figures, {row.name: row.summary for row in rows}, [row.name for row in rows[1:]]))
@@ -91,6 +95,7 @@ def tags(
     seed: Seed = 0,
     limit: Limit = None,
     device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """Tags of the originals that are found again in the degraded and the restored pictures. Needs no annotations."""
     from seesr.evaluation.methods import make_method
@@ -103,11 +108,12 @@ def tags(
     target = _device(device)
     methods = [make_method(name, target) for name in dict.fromkeys(method or [])]
     network = _tagger(tagger, target)
-    with picture_progress() as show:
-        found = open_testset(testset, degrade, seed, output, limit)
-        rows = preserved_tags(found, methods, network, output, show)
-    write_preserved(rows, found, tagger, str(target), output)
-    plot_preserved(rows, output / "tags.png")
+    with _writing(output, ("tags.json", "tags.csv", "tags_each.csv", "tags.png"), overwrite):
+        with picture_progress() as show:
+            found = open_testset(testset, degrade, seed, output, limit)
+            rows = preserved_tags(found, methods, network, output, show)
+        write_preserved(rows, found, tagger, str(target), output)
+        plot_preserved(rows, output / "tags.png")
     title = f"{testset}: tags of {len(found.pairs)} originals, found again, %"
     _print(title, _table(FIGURES, {row.name: row.scores.summary for row in rows}, [row.name for row in rows]))
     _say(f"{output / 'tags.json'}: written, with tags.csv, tags_each.csv and tags.png")
@@ -125,6 +131,7 @@ def dape(
     seed: Seed = 0,
     limit: Limit = None,
     device: Device = "auto",
+    overwrite: Overwrite = False,
 ) -> None:
     """RAM and DAPE on photos degraded more and more: precision, recall and AP of their tags, with a plot."""
     from seesr.evaluation.semantics.experiment import Settings, dape_experiment, read_photos, write_experiment
@@ -135,11 +142,12 @@ def dape(
     settings = Settings(degrade, _numbers(strengths), size, seed, truth, limit)  # type: ignore[arg-type]
     target = _device(device)
     network = _tagger(tagger, target)
-    with picture_progress() as show:
-        found = read_photos(photos)
-        points = dape_experiment(found, network, settings, show)
-    write_experiment(points, settings, photos, tagger, str(target), output)
-    plot_experiment(points, output / "dape.png")
+    with _writing(output, ("dape.json", "dape.csv", "dape_each.csv", "dape.png"), overwrite):
+        with picture_progress() as show:
+            found = read_photos(photos)
+            points = dape_experiment(found, network, settings, show)
+        write_experiment(points, settings, photos, tagger, str(target), output)
+        plot_experiment(points, output / "dape.png")
     rows = {f"{point.tagger} at {point.strength:g}": point.scores.summary for point in points}
     count = len(found[:limit])
     _print(f"Tags of {count} photos, degraded by {degrade}, %", _table(FIGURES, rows))
@@ -158,6 +166,8 @@ def shapes(
     from seesr.evaluation.semantics.shapes import make_shapes
 
     check_folder(output)
+    if output.is_dir() and any(output.iterdir()):
+        raise SeesrError(f"{output}: holds something already; choose another folder or remove it first")
     make_shapes(output, photos, count, size, seed)
     _say(f"{output}: {count} pictures written, with instances.json and panoptic.json")
 
@@ -217,6 +227,18 @@ def _print(title: str, table: "Table") -> None:
 
 
 def _say(text: str) -> None:
-    from seesr.apps.progress import console
+    from seesr.apps.progress import say
 
-    console.print(text, soft_wrap=True, markup=False, highlight=False)
+    say(text)
+
+
+@contextmanager
+def _writing(output: Path, names: Sequence[str], overwrite: bool) -> Iterator[None]:
+    """Look before the block whether files of those `names` are ours, and note them, and all others, when it is over."""
+    from seesr.apps.outputs import check_files, recorded
+
+    check_folder(output)
+    files = [output / name for name in names]
+    check_files([], files, overwrite)
+    with recorded(output, overwrite=overwrite, also=files):
+        yield

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from seesr.errors import SeesrError
+from seesr.shown import shown
 
 study = typer.Typer(help="Ask people which restoration they like best.", no_args_is_help=True)
 
@@ -70,7 +71,8 @@ def make(
         )
     for part in made.parts:
         typer.echo(f"{ASKED[part.kind]} {len(part.photos)} photos, {part.length} questions a rater")
-    typer.echo(f"{output}: written; raters get {output / PUBLIC} as it is, or what 'seesr study serve {output}' shows")
+    told = f"{output}: written; raters get {output / PUBLIC} as it is, or what 'seesr study serve {output}' shows"
+    typer.echo(shown(told))
 
 
 def _method(text: str) -> tuple[str, Path]:
@@ -90,7 +92,7 @@ def serve(
     from seesr.study.serve import StudyServer
 
     server = StudyServer(folder, host, port)
-    typer.echo(f"{server.study.title} Open {server.url} (Ctrl+C ends; votes are kept as they come)")
+    typer.echo(shown(f"{server.study.title} Open {server.url} (Ctrl+C ends; votes are kept as they come)"))
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -112,16 +114,23 @@ def report(
     folder: Folder,
     output: Annotated[Path, typer.Option("--output", "-o", help="Folder for report, tables and plots.")],
     allowed_failures: Annotated[int, typer.Option(help="Attention checks a rater may fail and still count.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that seesr did not write.")] = False,
 ) -> None:
     """Evaluate the votes: shares with intervals, a ranking, agreement, plots."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
+    from seesr.apps.outputs import check_files, recorded
+    from seesr.apps.progress import say
     from seesr.study.design import ASKED
     from seesr.study.report import write_report
 
-    result = write_report(folder, output, allowed_failures)
+    files = [output / f"{name}.csv" for name in ("votes", "methods", "raters")] + [output / "report.html"]
+    files += [output / f"{part}-{plot}.pdf" for part in ASKED for plot in ("ranking", "duels")]
+    check_files([], files, overwrite)
+    with recorded(output, overwrite=overwrite, also=files):
+        result = write_report(folder, output, allowed_failures)
     console = Console(highlight=False)
     for part in result.parts:
         console.print(f"{ASKED[part.part.kind]} {part.votes} votes, {part.raters} raters", soft_wrap=True)
@@ -141,7 +150,5 @@ def report(
         console.print(table)
     if result.excluded:
         names = ", ".join(rater.name for rater in result.excluded)
-        console.print(f"left out, having failed attention checks: {names}", soft_wrap=True)
-    console.print(
-        f"{output / 'report.html'}: written, with votes, methods and raters as CSV and plots as PDF", soft_wrap=True
-    )
+        say(f"left out, having failed attention checks: {names}", to=console)
+    say(f"{output / 'report.html'}: written, with votes, methods and raters as CSV and plots as PDF", to=console)

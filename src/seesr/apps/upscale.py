@@ -2,13 +2,17 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from seesr.apps.models import Device, Dtype, Model, load_model
 from seesr.apps.options import PANELS, in_options, read_settings, with_setting_options
 from seesr.errors import SeesrError
+from seesr.shown import shown
+
+if TYPE_CHECKING:
+    from seesr.restoration.restorer import Restorer
 
 Inputs = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
 
@@ -52,50 +56,123 @@ def upscale(
             "--save-prompts", help="Write tags, prompts and settings beside each result.", rich_help_panel=_FILES
         ),
     ] = False,
+    purpose: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            metavar="NAME",
+            help="hd, 4k, 8k, print-10x15, print-a5, print-a4 or print-a3, instead of --scale.",
+            rich_help_panel=_SIZE,
+        ),
+    ] = None,
+    no_enlarge: Annotated[
+        bool, typer.Option("--no-enlarge", help="No result is larger than its photo.", rich_help_panel=_SIZE)
+    ] = False,
+    only_smaller: Annotated[
+        bool,
+        typer.Option("--only-smaller", help="Leave photos alone that are as large already.", rich_help_panel=_SIZE),
+    ] = False,
+    write_tags: Annotated[
+        bool, typer.Option("--write-tags", help="Put the tags seen among the keywords.", rich_help_panel=_FILES)
+    ] = False,
+    strip: Annotated[
+        str | None, typer.Option(help="Metadata left out: all, or location.", rich_help_panel=_FILES)
+    ] = None,
+    overwrite: Annotated[
+        bool,
+        typer.Option("--overwrite", help="Do again what is done; replace any file.", rich_help_panel=_FILES),
+    ] = False,
+    dry: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Tell what would be done, and how long it would take.", rich_help_panel=_FILES),
+    ] = False,
     **settings: Any,
 ) -> None:
     """Restore photos: a file or a folder in, the same tree out."""
-    from seesr.apps.folder import plan_jobs
+    from seesr.apps.jobs.folder import plan_jobs
 
-    jobs = plan_jobs(inputs, output, suffix, ext)  # a wrong path is told at once, before the slow imports
-    scale, size = settings.pop("scale"), _size(fit)  # one of three ways to say it, judged together
+    plan = plan_jobs(inputs, output, suffix, ext, compare)  # a wrong path is told at once, before the slow imports
+    plan.check(overwrite)
+    scale, size = settings.pop("scale"), _size(fit)  # one of several ways to say it, judged together
     given = read_settings(settings)
-    from seesr.apps.progress import console
-    from seesr.apps.restore import RestoreOptions, restore_files
+    from seesr.apps.jobs.restore import RestoreOptions
+    from seesr.apps.jobs.run import make_recipe, run_plan
+    from seesr.apps.progress import say
+    from seesr.checkpoints.registry import resolve
+    from seesr.devices import choose_device, choose_dtype
     from seesr.loading import load_restorer, resolve_settings
     from seesr.photos.files import MAX_PIXELS
     from seesr.photos.sixteen_bit import check_deep
 
     bits = given.pop("bits", 8)
-    limit = MAX_PIXELS if max_pixels is None else max_pixels
-    told = given | {"profile": profile}
-    options = RestoreOptions(limit, scale, to, size, quality, bits, compare, told, save_prompts=save_prompts)
+    options = RestoreOptions(
+        max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
+        scale=scale,
+        longest=to,
+        fit=size,
+        purpose=purpose,
+        no_enlarge=no_enlarge,
+        only_smaller=only_smaller,
+        quality=quality,
+        bits=bits,
+        compare=compare,
+        write_tags=write_tags,
+        strip=strip,
+        overwrite=overwrite,
+        save_prompts=save_prompts,
+        settings=given | {"profile": profile},
+    )
     if bits == 16:
-        for job in jobs:
-            check_deep(job.target)
+        for target in {job.target.suffix: job.target for job in plan}.values():
+            check_deep(target)
+    folder = resolve(model)
     resolved = resolve_settings(model, profile, given)
     exact = resolved.is_paper or profile == "paper" or bits == 16
-    restorer = load_model(
-        load_restorer, model, device, dtype, exact, profile=profile, steps=resolved.num_inference_steps
-    )
-    for note in restorer.remarks(profile, given):
-        console.print(f"note: {in_options(note)}", soft_wrap=True, markup=False)
-    restore_files(restorer, jobs, options)
+    place = choose_device(device)
+    number_format = choose_dtype(dtype, place, exact)
+    recipe = make_recipe(options, model, folder, str(number_format).removeprefix("torch."))
+    if dry:
+        from seesr.apps.jobs.dry_run import dry_run
+
+        dry_run(plan, options, recipe, folder, number_format, place)
+        return
+
+    def load() -> "Restorer":
+        steps = resolved.num_inference_steps
+        restorer = load_model(load_restorer, model, device, dtype, exact, profile=profile, steps=steps)
+        for note in restorer.remarks(profile, given):
+            say(f"note: {in_options(note)}")
+        return restorer
+
+    raise typer.Exit(run_plan(plan, options, recipe, load))
 
 
 def tags(inputs: Inputs, model: Model = "mini", device: Device = "auto", dtype: Dtype = "auto") -> None:
     """Print what DAPE sees in each photo, with probabilities."""
-    from seesr.apps.folder import find_photos
+    from seesr.apps.jobs.folder import find_photos
+    from seesr.apps.jobs.restore import reason_of
+    from seesr.apps.progress import say
     from seesr.loading import load_tagger
     from seesr.photos.photo import read_photo
 
     restorer = load_model(load_tagger, model, device, dtype, exact=True)
     if restorer.tagger is None:
         raise SeesrError(f"{model} has no tagger yet; give a model that has, with --model")
-    for path in inputs:
-        for photo in find_photos(path) if path.is_dir() else [path]:
-            found, _ = restorer.see(read_photo(photo).rgb)
-            typer.echo(f"{photo}: " + ", ".join(f"{tag.name} {tag.probability:.2f}" for tag in found))
+    photos = [photo for path in inputs for photo in (find_photos(path) if path.is_dir() else [path])]
+    failed = 0
+    for path in photos:
+        try:
+            found, _ = restorer.see(read_photo(path).rgb)
+        except Exception as error:
+            if len(photos) == 1:
+                raise
+            failed += 1
+            reason = reason_of(error)
+            say(f"failed: {reason if str(path) in reason else f'{path}: {reason}'}", "red")
+        else:
+            typer.echo(shown(f"{path}: " + ", ".join(f"{tag.name} {tag.probability:.2f}" for tag in found)))
+    if failed:
+        raise SeesrError(f"{failed} of {len(photos)} photos failed, as told above")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

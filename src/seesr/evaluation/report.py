@@ -9,6 +9,7 @@ import html
 import io
 import json
 import random
+import re
 from importlib.resources import files
 from pathlib import Path
 
@@ -58,9 +59,7 @@ def write_report(results: Results, path: Path) -> None:
     data = json.dumps(_gallery(results, shown), allow_nan=False)
     parts["data"] = data.replace("<", "\\u003c")  # no name of a picture can then end or open an element
     page = (files("seesr.evaluation") / "report.html").read_text(encoding="utf-8")
-    for name, text in parts.items():
-        page = page.replace("{{" + name + "}}", text, 2 if name == "title" else 1)
-    write_text(path, page)
+    write_text(path, re.sub(r"{{(\w+)}}", lambda place: parts[place[1]], page))  # at once: braces in names stay
 
 
 def decimals(metric: str) -> int:

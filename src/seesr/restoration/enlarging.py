@@ -26,8 +26,8 @@ _AT_ONCE = 64  # rows that are brought to 8 bits
 def _bicubic(image: P, width: int, height: int) -> P:
     if image.size == (width, height):
         return image
-    resized: Any = image.resize((width, height), Image.Resampling.BICUBIC)
-    return resized  # of the same class
+    resized: P = image.resize((width, height), Image.Resampling.BICUBIC)
+    return resized
 
 
 def _large_enough(image: P, scale: float, process_size: int) -> P:

@@ -17,7 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from seesr.models.enlarger import OVERLAP, TILE
 from seesr.restoration.needs import Needs
 from seesr.restoration.settings import Settings
-from seesr.restoration.sizes import output_size, working_size
+from seesr.restoration.sizes import output_size, work_scale, working_size
 from seesr.restoration.work_plan import usual_plan
 from seesr.tiling.geometry import LATENT_FACTOR, Tile, even_starts, plan_tiles
 
@@ -74,7 +74,9 @@ def estimate_networks(
     weights = sum(p.numel() * p.element_size() for network in networks.values() for p in network.parameters())
     worked = working_size(size, scale, settings.process_size)
     columns, rows = (max(1, side // LATENT_FACTOR) for side in worked)
-    width, height = (max(1, round(side / scale)) for side in worked)  # of the photo, a small one enlarged first
+    width, height = (
+        max(1, round(side / work_scale(scale))) for side in worked
+    )  # of the photo, a small one enlarged first
     latent_tiles = plan_tiles(
         rows, columns, settings.latent_tile_size, settings.latent_tile_overlap, settings.tile_blend
     )

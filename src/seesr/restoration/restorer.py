@@ -35,7 +35,7 @@ from seesr.restoration.remarks import remarks
 from seesr.restoration.schedulers import make_scheduler
 from seesr.restoration.settings import Settings
 from seesr.restoration.signature import with_settings
-from seesr.restoration.sizes import output_size
+from seesr.restoration.sizes import output_size, work_scale
 from seesr.restoration.work_plan import WorkPlan, usual_plan
 from seesr.tiling.geometry import LATENT_FACTOR
 
@@ -237,7 +237,7 @@ class Restorer:
         diffuse = scheduler is not None
         with _timed(seconds, "enlarge"):
             if self.enlarger is None:
-                bicubic = enlarge_bicubic(photo, scale, settings.process_size)
+                bicubic = enlarge_bicubic(photo, work_scale(scale), settings.process_size)
                 enlarged = DeepPicture.of(bicubic) if deep and isinstance(bicubic, Image.Image) else bicubic
                 callback(Progress("enlarge", 1, 1))
             else:
@@ -245,7 +245,7 @@ class Restorer:
                 def progress(done: int, total: int) -> None:
                     callback(Progress("enlarge", done, total))
 
-                sizes = scale, settings.process_size
+                sizes = work_scale(scale), settings.process_size
                 enlarged = enlarge_learned(self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, deep)
 
         # 4 to 10. Diffusion and colour fix

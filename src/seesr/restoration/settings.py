@@ -34,7 +34,8 @@ class Settings:
         DEFAULT_SCALE,
         "size",
         "scale",
-        "Of width and height, more than 0; the result is exactly that much larger.",
+        "Of width and height, more than 0; the result is exactly that much larger. Below 1 the photo is restored at "
+        "its own size, then reduced.",
         above=0,
         maximum=MAX_SCALE,
         in_profile=False,

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Sequence
@@ -117,9 +118,7 @@ def page(study: Study) -> str:
     text = (source / "page.html").read_text(encoding="utf-8")
     parts = {"style": (source / "page.css").read_text(encoding="utf-8"), "data": data}
     parts["script"] = "".join((source / name).read_text(encoding="utf-8") for name in ("page.js", "question.js"))
-    for name, part in parts.items():
-        text = text.replace("{{" + name + "}}", part)
-    return text
+    return re.sub(r"{{(\w+)}}", lambda place: parts[place[1]], text)  # at once: braces in names stay
 
 
 # ------------------------------------------------------------------------------------------------------------ checking

@@ -5,6 +5,7 @@ import csv
 import html
 import io
 import math
+import re
 from collections.abc import Iterable
 from importlib.resources import files
 from pathlib import Path
@@ -14,6 +15,7 @@ from PIL import Image
 
 import seesr
 from seesr.errors import SeesrError
+from seesr.shown import cell
 from seesr.study.design import ASKED, PUBLIC, Question, Study, read_study
 from seesr.study.plots import plot_duels, plot_ranking, plotting, save_pdf, to_svg
 from seesr.study.results import Agreement, PartResult, StudyResult, evaluate_study
@@ -60,7 +62,7 @@ def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
     text = io.StringIO()
     writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
     writer.writeheader()
-    writer.writerows(rows)
+    writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
     _write_text(path, text.getvalue())
 
 
@@ -153,9 +155,7 @@ def _page(result: StudyResult, plots: dict[str, tuple[str, str]], images: Path) 
         "raters": _raters(result),
         "protocol": _protocol(result),
     }
-    for name, text in parts.items():
-        page = page.replace("{{" + name + "}}", text)
-    return page
+    return re.sub(r"{{(\w+)}}", lambda place: parts[place[1]], page)  # at once: braces in names stay
 
 
 def _warnings(result: StudyResult) -> list[str]:

@@ -71,10 +71,18 @@ def train(make_stage: Callable[[], Stage], config: LoopConfig) -> dict[str, floa
     Writes below `config.output`: `checkpoints/`, `model/` (see `Stage.save`), `metrics.jsonl`, `tensorboard/`.
 
     Raises:
-        SeesrError: a checkpoint of another model, or a loss that stays infinite.
+        SeesrError: a checkpoint of another model, a loss that stays infinite, or an `output` that is no run's.
     """
+    check_own(Path(config.output))
     set_seed(config.seed)
     return _Run(make_stage(), config).run()
+
+
+def check_own(output: Path) -> None:
+    """Raises SeesrError if `output` has a folder `model` that no training wrote: it would be replaced."""
+    model, signs = output / "model", ("checkpoints", "metrics.jsonl")
+    if model.exists() and not any((output / sign).exists() for sign in signs):
+        raise SeesrError(f"{model}: is there already and not written by a training run; choose another output")
 
 
 class _Run:

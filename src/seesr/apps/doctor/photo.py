@@ -6,11 +6,6 @@ from pathlib import Path
 from seesr.apps.doctor.report import OK, PROBLEM, Report, many, time_span
 from seesr.errors import SeesrError
 
-EFFICIENCY = {"denoise": 0.5}
-OTHER_EFFICIENCY = 0.8
-"""Of the rate of one convolution that a stage reaches, measured on one core: the embedded enlarger and the full-size
-UNet with its attention (docs/benchmarks.md)."""
-
 
 def examine_photo(report: Report, path: Path, model: str, folder: Path | None, scale: float) -> None:
     """What restoring the photo takes: read it, run the networks dry, and time a convolution.
@@ -20,10 +15,10 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
     """
     import torch
 
-    from seesr.apps.estimates import estimate, estimate_published
+    from seesr.apps.estimates import estimate, estimate_published, seconds_span
     from seesr.checkpoints.download import gigabytes
     from seesr.checkpoints.sources import RECIPES
-    from seesr.devices import choose_device, choose_dtype, measure_rates
+    from seesr.devices import choose_device, choose_dtype
     from seesr.photos.limits import free_memory
     from seesr.photos.photo import read_photo
     from seesr.restoration.memory import loaded_bytes
@@ -47,9 +42,7 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
         needs = estimate_published(RECIPES[model].turbo, photo.rgb.size, scale, dtype, on_gpu)
     else:
         needs = estimate(folder, photo.rgb.size, scale, dtype, on_gpu)
-    rates = measure_rates(device, dtype)
-    work = sum(stage.operations / EFFICIENCY.get(stage.name, OTHER_EFFICIENCY) for stage in needs.stages)
-    least, most = work / rates.fast, work / rates.slow
+    least, most, busy = seconds_span(needs, device, dtype)
     if on_gpu:
         free, where = torch.cuda.mem_get_info(device)[0], "on the graphics card"
         memory = needs.memory
@@ -80,7 +73,7 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
     if needs.tiles:
         parts.append(f"{many(needs.steps, 'step')} of {many(needs.tiles, 'tile')}")
     report.add("Photo", "work", OK, f"profile {needs.profile}: {', then '.join(parts) or 'nothing learned'}")
-    source = "usual for this processor; the machine is busy" if rates.busy else "by a probe, were the machine idle"
+    source = "usual for this processor; the machine is busy" if busy else "by a probe, were the machine idle"
     report.add("Photo", "time", OK, f"about {time_span(least, most)}, {source}")
     if memory > free:
         text = f"about {gigabytes(memory)} by a dry run; {gigabytes(free)} {where}"

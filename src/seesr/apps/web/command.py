@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from seesr.errors import SeesrError
+from seesr.shown import shown
 
 
 def web(
@@ -31,6 +32,8 @@ def web(
         from seesr.apps.web.server import Access, running
     except ImportError as error:
         raise SeesrError(f"seesr web needs more packages ({error.name}); pip install 'seesr[web]'") from None
+    from rich.text import Text
+
     from seesr.apps.progress import console
     from seesr.apps.web.jobs import Limits
     from seesr.devices import choose_device, choose_dtype
@@ -40,7 +43,7 @@ def web(
     if auth is not None and not (user and colon and password):
         raise SeesrError("--auth must be USER:PASSWORD")
     place = choose_device(device)
-    with console.status(f"loading {model}"):
+    with console.status(Text(shown(f"loading {model}"))):
         pipeline = load_pipeline(model, choose_dtype(dtype, place), place)
     limits = Limits(max_upload * 1_000_000, max_megapixels, max_queue, max_per_visitor, max_seconds, 60 * keep_minutes)
     access = Access(host, port, (user, password) if auth else None, api_key)

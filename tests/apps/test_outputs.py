@@ -1,0 +1,106 @@
+"""No command replaces what it reads, or a file that it did not write; and what a manifest knows as ours."""
+
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from folder_cases import photo
+
+from conftest import Outcome
+from seesr.apps.jobs.manifest import NAME, Known
+from seesr.apps.outputs import check_files, recorded
+from seesr.atomic import csv_text, remove_parts, write_text
+from seesr.errors import SeesrError
+from seesr.shown import cell, shown
+from seesr.training.loop import check_own
+
+Run = Callable[..., Outcome]
+
+
+def test_degrade(seesr: Run, tmp_path: Path) -> None:
+    source = photo(tmp_path / "photo.png", (32, 32))
+    own = photo(tmp_path / "own.png", seed=2)
+    before = source.read_bytes(), own.read_bytes()
+    (tmp_path / "link.png").symlink_to(source)
+    for target in ("photo.png", "link.png"):
+        outcome = seesr("degrade", source, "-o", tmp_path / target)
+        assert (outcome.code, outcome.err.count("\n")) == (2, 1)
+    assert "own.png: is there already" in seesr("degrade", source, "-o", own).err
+    assert (source.read_bytes(), own.read_bytes()) == before
+    assert seesr("degrade", source, "-o", own, "--overwrite").code == 0
+    assert seesr("degrade", source, "-o", own).code == 0  # ours by now
+    with Known() as known:
+        assert known.is_ours(own)
+        assert not known.results_in(str(tmp_path))  # degraded photos are there to be restored
+
+
+@pytest.mark.parametrize("name", ["report.html", "scores.csv", "restored/bicubic/a.png"])
+def test_evaluate_keeps_files_of_others(seesr: Run, tmp_path: Path, name: str) -> None:
+    photo(tmp_path / "set" / "lr" / "a.png", (16, 16)), photo(tmp_path / "set" / "hr" / "a.png", (64, 64))
+    other = tmp_path / "out" / name
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    command = ("evaluate", "--testset", tmp_path / "set", "--method", "bicubic", "--metrics", "psnr", "-o")
+    outcome = seesr(*command, tmp_path / "out")
+    assert outcome.code == 2
+    assert f"{other}: is there already" in outcome.err
+    assert other.read_text() == "mine"
+    assert seesr(*command, tmp_path / "new").code == 0
+    assert seesr(*command, tmp_path / "new").code == 0
+
+
+def test_data_and_training_keep_files_of_others(seesr: Run, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "a.png", (32, 32))
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "manifest.json").write_text("mine")
+    assert "manifest.json: is there already" in seesr("data", "pack", tmp_path / "in", "-o", tmp_path / "out").err
+    assert (tmp_path / "out" / "manifest.json").read_text() == "mine"
+    (tmp_path / "out" / "model").mkdir()
+    with pytest.raises(SeesrError, match="not written by a training run"):
+        check_own(tmp_path / "out")
+    (tmp_path / "out" / "metrics.jsonl").touch()
+    check_own(tmp_path / "out")
+
+
+def test_what_is_ours(tmp_path: Path) -> None:
+    file = tmp_path / "deep" / "a.txt"
+    with recorded(tmp_path):
+        write_text(file, "one")
+    check_files([], [file])
+    shutil.copytree(tmp_path, copy := tmp_path.parent / "copy")  # elsewhere, with times of its own
+    os.utime(copy / "deep" / "a.txt", (5, 5))
+    check_files([], [copy / "deep" / "a.txt"])
+    file.write_text("two")
+    with pytest.raises(SeesrError, match="changed since"):
+        check_files([], [file])
+    check_files([], [file], overwrite=True)
+    with pytest.raises(SeesrError, match="--overwrite replaces it"), recorded(tmp_path):
+        write_text(file, "three")  # it came after the check
+    assert file.read_text() == "two"
+    (copy / NAME).write_bytes(b"no database")
+    with pytest.raises(SeesrError, match="not written by this program"):
+        check_files([], [copy / "deep" / "a.txt"])
+
+
+def test_parts_of_killed_processes_go(tmp_path: Path) -> None:
+    old, new, other = (
+        tmp_path / name for name in (f".seesr-{uuid.uuid4().hex}.part", f".seesr-{'0' * 32}.part", "x.part")
+    )
+    for path in (old, new, other):
+        path.touch()
+    hours_ago = time.time() - 7200
+    os.utime(old, (hours_ago, hours_ago)), os.utime(other, (hours_ago, hours_ago))
+    remove_parts(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([new, other])
+
+
+def test_data_are_escaped_for_where_they_go() -> None:
+    assert shown("a\x1b[2Jb\r\nc\u202etxt\udce9 é→\u2028") == "a\\x1b[2Jb\\r\\nc\\u202etxt\\xe9 é→\\u2028"
+    assert [cell(text) for text in ("=1+1", "@x", "-x", "-1.5", "+2e-3", "a=1")] == [
+        *("'=1+1", "'@x", "'-x", "-1.5", "+2e-3", "a=1")
+    ]
+    assert csv_text([{"image": "=HYPERLINK(1)", "psnr": -1.5}]) == "image,psnr\n'=HYPERLINK(1),-1.5\n"
