@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from conftest import Outcome
-from seesr.apps import restore
+from seesr.apps.jobs import restore
 
 
 def test_restoring_without_denoising_imports_neither_diffusers_nor_transformers(tmp_path: Path) -> None:

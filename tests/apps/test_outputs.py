@@ -12,7 +12,7 @@ from folder_cases import photo
 
 from conftest import Outcome
 from seesr.apps.jobs.manifest import NAME, Known
-from seesr.apps.outputs import check_files, recorded
+from seesr.apps.jobs.outputs import check_files, recorded
 from seesr.atomic import csv_text, remove_parts, write_text
 from seesr.errors import SeesrError
 from seesr.shown import cell, shown

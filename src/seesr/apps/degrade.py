@@ -15,7 +15,7 @@ def degrade(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that seesr did not write.")] = False,
 ) -> None:
     """Degrade a photo the way training data is made."""
-    from seesr.apps.outputs import check_files, recorded
+    from seesr.apps.jobs.outputs import check_files, recorded
     from seesr.degradation import degrade_photo, sheet
     from seesr.photos.files import check_writable, write_photo
     from seesr.photos.photo import read_photo

@@ -40,7 +40,7 @@ def evaluate(
     from diffusers.utils import logging
     from rich.console import Console
 
-    from seesr.apps.outputs import check_files, check_outputs, grouped, recorded
+    from seesr.apps.jobs.outputs import check_files, check_outputs, grouped, recorded
     from seesr.apps.progress import say
     from seesr.devices import choose_device
     from seesr.evaluation.methods import make_method, with_settings

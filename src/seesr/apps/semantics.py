@@ -235,7 +235,7 @@ def _say(text: str) -> None:
 @contextmanager
 def _writing(output: Path, names: Sequence[str], overwrite: bool) -> Iterator[None]:
     """Look before the block whether files of those `names` are ours, and note them, and all others, when it is over."""
-    from seesr.apps.outputs import check_files, recorded
+    from seesr.apps.jobs.outputs import check_files, recorded
 
     check_folder(output)
     files = [output / name for name in names]

@@ -121,7 +121,7 @@ def report(
     from rich.table import Table
     from rich.text import Text
 
-    from seesr.apps.outputs import check_files, recorded
+    from seesr.apps.jobs.outputs import check_files, recorded
     from seesr.apps.progress import say
     from seesr.study.design import ASKED
     from seesr.study.report import write_report

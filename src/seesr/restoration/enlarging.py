@@ -6,7 +6,7 @@ hands on its rows as they are finished, so that its result is never held in floa
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from PIL import Image
@@ -26,8 +26,8 @@ _AT_ONCE = 64  # rows that are brought to 8 bits
 def _bicubic(image: P, width: int, height: int) -> P:
     if image.size == (width, height):
         return image
-    resized: P = image.resize((width, height), Image.Resampling.BICUBIC)
-    return resized
+    resized = image.resize((width, height), Image.Resampling.BICUBIC)
+    return cast(P, resized)  # of the same class
 
 
 def _large_enough(image: P, scale: float, process_size: int) -> P:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from seesr.apps.jobs.manifest import Known
 from seesr.apps.jobs.walk import PICTURES, walk
-from seesr.apps.outputs import check_files, check_outputs
+from seesr.apps.jobs.outputs import check_files, check_outputs
 from seesr.errors import SeesrError
 from seesr.photos.files import READABLE, WRITABLE, check_writable, output_name
 
@@ -67,7 +67,7 @@ class Plan:
                 yield _job(batch, source, target, sheet)
 
     def check(self, overwrite: bool) -> None:
-        """That no photo is lost (`seesr.apps.outputs`).
+        """That no photo is lost (`seesr.apps.jobs.outputs`).
 
         Raises:
             SeesrError: one would be.
