@@ -51,7 +51,7 @@ def choose_device(name: str = "auto") -> torch.device:
     except RuntimeError as error:
         raise SeesrError(f"no device {name!r}; use auto, cpu, cuda, cuda:N or mps") from error
     if not available.get(device.type, False):
-        raise SeesrError(f"this machine, or this build of PyTorch, has no {device.type}; use the `device` auto")
+        raise SeesrError(f"this machine, or this build of PyTorch, has no {device.type}; use `device` auto")
     return device
 
 

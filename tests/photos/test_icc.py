@@ -47,7 +47,7 @@ def test_lower_quality_makes_smaller_files(tmp_path: Path) -> None:
         write_photo(source, tmp_path / f"a{suffix}", quality=30)
         write_photo(source, tmp_path / f"b{suffix}", quality=95)
         assert (tmp_path / f"a{suffix}").stat().st_size < 0.7 * (tmp_path / f"b{suffix}").stat().st_size
-    with pytest.raises(SeesrError, match="--quality cannot be 0"):
+    with pytest.raises(SeesrError, match="`quality` cannot be 0"):
         write_photo(source, tmp_path / "c.jpg", quality=0)
 
 

@@ -108,14 +108,14 @@ def test_target_scale() -> None:
         assert fitted[1] <= 3001
         assert fitted[0] == 4001 or fitted[1] == 3001
     for options, words in (
-        ({"scale": 1}, "--scale cannot be 1;"),
-        ({"scale": 16.1}, r"--scale cannot be 16\.1;"),
-        ({"scale": float("nan")}, "--scale cannot be nan;"),
-        ({"scale": -2}, "--scale cannot be -2;"),
-        ({"longest": 100}, "--to 100 "),
-        ({"longest": 100_000}, "--to 100000 "),
-        ({"fit": (99, 4000)}, "--fit 99x4000 "),
-        ({"scale": 2, "longest": 300}, "--scale and --to exclude"),
+        ({"scale": 1}, "`scale` cannot be 1;"),
+        ({"scale": 16.1}, r"`scale` cannot be 16\.1;"),
+        ({"scale": float("nan")}, "`scale` cannot be nan;"),
+        ({"scale": -2}, "`scale` cannot be -2;"),
+        ({"longest": 100}, "`longest` 100 "),
+        ({"longest": 100_000}, "`longest` 100000 "),
+        ({"fit": (99, 4000)}, "`fit` 99x4000 "),
+        ({"scale": 2, "longest": 300}, "`scale` and `longest` exclude"),
     ):
         with pytest.raises(SeesrError, match=words):
             target_scale(100, 50, **options)

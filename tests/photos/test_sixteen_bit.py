@@ -162,7 +162,7 @@ def test_command(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     eight = np.asarray(Image.open(tmp_path / "eight.png"), int)  # there the network runs in bfloat16, where it pays
     assert np.abs(values / 257 - eight).mean() <= 1
     assert Image.open(tmp_path / "out-compare.png").size == (200, 64)
-    for arguments, words in ((("out.jpg", 16), "use --ext png or tiff"), (("out.png", 12), "must be 8 or 16")):
+    for arguments, words in ((("out.jpg", 16), "use --ext png or tiff"), (("out.png", 12), "give 8 or 16")):
         outcome = seesr("upscale", tmp_path / "in.png", "-o", tmp_path / f"x{arguments[0]}", "--bits", arguments[1])
         assert outcome.code == 2
         assert words in outcome.err

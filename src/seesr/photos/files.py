@@ -182,7 +182,7 @@ def check_writable(path: Path, size: tuple[int, int] | None = None) -> None:
     if size and longest and max(size) > longest:
         raise SeesrError(
             f"{path}: {size[0]} x {size[1]} pixels are more than {_FORMATS[suffix]} can hold "
-            f"({longest} a side); use the `ext` png or tiff"
+            f"({longest} a side); use `ext` png or tiff"
         )
     if len(os.fsencode(path.name)) > _LONGEST_NAME or "\0" in str(path):
         raise SeesrError(f"{path}: the file's name is too long, or no name; choose another, or a shorter `suffix`")
@@ -229,7 +229,7 @@ def format_notes(image: Image.Image, path: Path) -> list[str]:
     notes = []
     transparent = image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema() != (255, 255)
     if transparent and _FORMATS.get(path.suffix.lower()) == "JPEG":
-        notes.append("JPEG has no transparency: the picture was laid on white; the `ext` png keeps it")
+        notes.append("JPEG has no transparency: the picture was laid on white; `ext` png keeps it")
     return notes
 
 

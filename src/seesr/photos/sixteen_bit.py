@@ -165,7 +165,7 @@ def check_deep(path: Path) -> None:
         SeesrError: it cannot.
     """
     if path.suffix.lower() not in DEEP_SUFFIXES:
-        raise SeesrError(f"{path}: {path.suffix} files have 8 bits a channel; for 16 `bits` use the `ext` png or tiff")
+        raise SeesrError(f"{path}: {path.suffix} files have 8 bits a channel; for `bits` 16 use `ext` png or tiff")
 
 
 def write_deep(result: DeepResult, path: Path) -> None:

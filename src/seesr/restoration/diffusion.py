@@ -87,9 +87,7 @@ def decode_picture(
     without = decoded(lr_latents, 1, 2) if lr_latents is not None else None
     for place, part in parts:
         if not torch.isfinite(part).all():
-            raise SeesrError(
-                "the model's output is NaN or infinite; try the `dtype` float32, else its weights are damaged"
-            )
+            raise SeesrError("the model's output is NaN or infinite; try `dtype` float32, else its weights are damaged")
         area = place.scaled(LATENT_FACTOR)
         pixels = to_tensor(enlarged.crop(area.box)).to(part.device)
         if without is not None:

@@ -83,7 +83,7 @@ def enlarge_learned(
         for part in finished.split(_AT_ONCE, 2):
             if not torch.isfinite(part).all():
                 raise SeesrError(
-                    "the model's output is NaN or infinite; with the `dtype` float32 too, its weights are "
+                    "the model's output is NaN or infinite; with `dtype` float32 too, its weights are "
                     "damaged: fetch them again"
                 )
             rows.append(to_picture(part, deep))

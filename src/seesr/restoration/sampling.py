@@ -24,7 +24,7 @@ def set_timesteps(scheduler: Scheduler, steps: int, start: int, device: torch.de
         scheduler.set_timesteps(steps, device=device)
         return
     if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
-        raise SeesrError(f"{type(scheduler).__name__} cannot start at step {start}; use the `scheduler` ddpm")
+        raise SeesrError(f"{type(scheduler).__name__} cannot start at step {start}; use `scheduler` ddpm")
     planned = [max(start * (steps - i) // steps, 1) for i in range(steps)]
     scheduler.set_timesteps(timesteps=planned, device=device)
 
