@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from seesr.apps.jobs.manifest import Known
-from seesr.apps.jobs.walk import PICTURES, walk
 from seesr.apps.jobs.outputs import check_files, check_outputs
+from seesr.apps.jobs.walk import PICTURES, walk
 from seesr.errors import SeesrError
 from seesr.photos.files import READABLE, WRITABLE, check_writable, output_name
 
