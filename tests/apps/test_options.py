@@ -48,7 +48,7 @@ def test_the_papers_run_as_typed(seesr: Callable[..., Outcome], tiny: Reference,
         7,
     )
     assert outcome.code == 0, outcome.err
-    assert "note" not in outcome.err
+    assert "no effect" not in outcome.err
     record = json.loads(prompts.read_text())
     assert record["seed"] == 7
     assert (

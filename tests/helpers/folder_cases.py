@@ -10,7 +10,8 @@ from PIL import Image
 
 from seesr.models.tagging import Tag
 from seesr.restoration.outputs import Progress, SeeSROutput
-from seesr.restoration.profiles import ENLARGER_ONLY, Profile
+from seesr.restoration.profiles import ENLARGER_ONLY
+from seesr.restoration.settings import Settings
 from seesr.restoration.sizes import output_size
 
 MARKUP = ("IMG_1 [edited].png", "[bold red]x.png", "set [/last] x/b.png", "z.png")
@@ -22,8 +23,17 @@ class QuickRestorer:
     def __init__(self, seconds: float = 0.0, on_photo: Callable[[int], None] = lambda count: None) -> None:
         self.seconds, self.on_photo, self.count = seconds, on_photo, 0
 
-    def profile(self, name: str | None = None) -> Profile:
+    def profile(self, name: str | None = None) -> Settings:
         return ENLARGER_ONLY
+
+    def settings(self, profile: str | None = None, **given: Any) -> Settings:
+        return ENLARGER_ONLY.with_overrides(**given)
+
+    def remarks(self, profile: str | None, given: dict[str, Any]) -> list[str]:
+        return []
+
+    def working_bytes(self, photo: tuple[int, int], scale: float, settings: Settings) -> int:
+        return 0
 
     def __call__(
         self, image: Image.Image, scale: float, callback: Callable[[Progress], None], **settings: Any
@@ -33,7 +43,7 @@ class QuickRestorer:
         time.sleep(self.seconds)
         callback(Progress("enlarge", 1, 1))
         picture = image.resize(output_size(*image.size, scale), Image.Resampling.BICUBIC)
-        return SeeSROutput([picture], [[Tag("cat", 0.9)]], [""], [""], [{}])
+        return SeeSROutput([picture], [[Tag("cat", 0.9)]], [""], [""], [{}], notes=[""])
 
 
 def photo(path: Path, size: tuple[int, int] = (12, 9), seed: int = 0) -> Path:
