@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
     """Have `save` write into a file that gets the name `path` once it is whole; folders are made.
 
+    Args:
+        save: is given the file, open for writing and reading.
+
     Raises:
         SeesrError: a write that fails (no space left).
     """
@@ -30,7 +33,7 @@ def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with _nameless(path.parent) or open(part, "xb") as file:
+            with _nameless(path.parent) or open(part, "x+b") as file:
                 save(file)
                 file.flush()
                 os.fsync(file.fileno())  # some file systems tell of a full disk only here

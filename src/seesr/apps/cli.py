@@ -111,7 +111,9 @@ def upscale(
     ext: Annotated[str | None, typer.Option(help="png, jpg, webp, …; default: as the photo.")] = None,
     suffix: Annotated[str, typer.Option(help="Put after the photo's name in an output folder.")] = "",
     quality: Annotated[int, typer.Option(min=1, max=100, help="1 to 100, of JPEG, WebP and AVIF.")] = 95,
-    bits: Annotated[int, typer.Option(help="16 a channel instead of 8, for PNG and TIFF.")] = 8,
+    bits: Annotated[
+        int | None, typer.Option(help="8 or 16 a channel; default: as the photo, 16 in PNG and TIFF only.")
+    ] = None,
     max_pixels: Annotated[int | None, typer.Option(min=1, help="Refuse photos with more.")] = None,
     compare: Annotated[bool, typer.Option("--compare", help="Write a side-by-side with the photo as well.")] = False,
 ) -> None:
@@ -121,8 +123,9 @@ def upscale(
     jobs = plan_jobs(inputs, output, suffix, ext)  # a wrong path is told at once, before the slow imports
     from seesr.apps.restore import RestoreOptions, restore_files
     from seesr.loading import load_restorer
+    from seesr.photos.decode import holds_sixteen_bits
     from seesr.photos.files import MAX_PIXELS
-    from seesr.photos.sixteen_bit import check_deep
+    from seesr.photos.sixteen_bit import SIXTEEN_BIT_SUFFIXES, check_sixteen
 
     settings = {
         "prompt": prompt,
@@ -149,9 +152,13 @@ def upscale(
     options = RestoreOptions(limit, scale, to, _size(fit), quality, bits, compare, settings)
     if bits == 16:
         for job in jobs:
-            check_deep(job.target)
+            check_sixteen(job.target)
+    fine = bits == 16 or (
+        bits is None
+        and any(job.target.suffix.lower() in SIXTEEN_BIT_SUFFIXES and holds_sixteen_bits(job.source) for job in jobs)
+    )
     restorer = _load(
-        load_restorer, model, device, dtype, exact=profile == "paper" or bits == 16, profile=profile, steps=steps
+        load_restorer, model, device, dtype, exact=profile == "paper" or fine, profile=profile, steps=steps
     )
     restore_files(restorer, jobs, options)
 

@@ -11,7 +11,7 @@ from seesr.errors import SeesrError
 _PIXEL = 4  # bytes of a pixel in Pillow, RGB and RGBA alike
 _PHOTO = 4 * _PIXEL  # as read, upright, in sRGB, with its transparency
 _RESULT = 3 * _PIXEL  # enlarged, restored, finished
-_DEEP_RESULT = 3 * 6 + 2 * 4 + 4  # the same in 16 bits, one channel being resized, packed for the file
+_RESULT_16 = 3 * 6 + 2 * 4 + 4  # the same in 16 bits, one channel being resized, packed for the file
 _SHEET = 3 * _PIXEL  # of the result's pixels: both halves, and the photo resized
 _ENCODER = {".webp": 8, ".avif": 24}  # bytes a pixel beside the picture; the others write as they go
 _CGROUP = Path("/sys/fs/cgroup")
@@ -37,7 +37,7 @@ def check_result_fits(
     Raises:
         SeesrError: it takes more memory than is free.
     """
-    each = (_DEEP_RESULT if bits == 16 else _RESULT) + _ENCODER.get(path.suffix.lower(), 0) + (_SHEET if compare else 0)
+    each = (_RESULT_16 if bits == 16 else _RESULT) + _ENCODER.get(path.suffix.lower(), 0) + (_SHEET if compare else 0)
     what, remedy = f"a result of {size[0]} x {size[1]} pixels", "choose a smaller --scale or --to"
     if worked[0] * worked[1] > 2 * size[0] * size[1]:
         what, remedy = f"{what}, worked at {worked[0]} x {worked[1]},", "choose a smaller --process-size"
@@ -48,7 +48,7 @@ def free_memory() -> int:
     """Bytes that can be had without swapping, by the system and by the limit of a container."""
     import psutil
 
-    free = psutil.virtual_memory().available
+    free = int(psutil.virtual_memory().available)
     try:
         limit = (_CGROUP / "memory.max").read_text().strip()
         if limit.isdecimal():

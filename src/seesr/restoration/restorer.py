@@ -21,7 +21,7 @@ from PIL import Image
 from seesr.errors import SeesrError
 from seesr.models.enlarger import Enlarger
 from seesr.models.tagging import PhotoTagger, Tag
-from seesr.photos.pictures import DeepPicture, Picture, to_tensor
+from seesr.photos.pictures import Picture, Picture16, to_tensor
 from seesr.restoration.color_fix import fix_colors
 from seesr.restoration.enlarging import enlarge_bicubic, enlarge_learned
 from seesr.restoration.outputs import Callback, Progress, SeeSROutput
@@ -69,7 +69,7 @@ class Restorer:
     @torch.inference_mode()
     def __call__(
         self,
-        image: Image.Image | Sequence[Image.Image],
+        image: Picture | Sequence[Picture],
         scale: float = 4,
         prompt: str = "",
         negative_prompt: str | None = None,
@@ -101,7 +101,8 @@ class Restorer:
         """Restore one photo or several of any sizes; what is not given comes from the profile.
 
         Args:
-            image: RGB pictures (others are converted; transparency is the caller's affair).
+            image: RGB pictures (others are converted; transparency is the caller's affair), of 8 bits or of 16
+                (`seesr.photos.pictures.Picture16`).
             scale: of width and height, more than 0; the result is exactly that much larger.
             prompt: words of the user's own, put after the tags. "" is honoured, as for the two next.
             negative_prompt, added_prompt: None for the profile's.
@@ -114,7 +115,7 @@ class Restorer:
                 small enough to keep to it (`seesr.restoration.memory`).
             output_type: "pil", "np" or "pt".
             bits: of a channel between the stages and in the result: 8, as published, or 16; 16 gives
-                `seesr.photos.pictures.DeepPicture` for "pil", uint16 for "np".
+                `seesr.photos.pictures.Picture16` for "pil", uint16 for "np".
             callback: told of progress.
 
         Raises:
@@ -138,7 +139,7 @@ class Restorer:
             negative_prompt=negative_prompt,
             added_prompt=added_prompt,
         )
-        images = [image] if isinstance(image, Image.Image) else list(image)
+        images = [image] if isinstance(image, Image.Image | Picture16) else list(image)
         if not scale > 0:
             raise SeesrError(f"scale cannot be {scale}; it must be more than 0")
         if settings.num_inference_steps and self.unet is None:
@@ -156,17 +157,19 @@ class Restorer:
         out = SeeSROutput()
         for i, photo in enumerate(images):
             noise_source = generator[i] if generator is not None else torch.Generator("cpu").manual_seed(seed)
+            if isinstance(photo, Picture16):
+                photo = photo if bits == 16 else photo.rounded()
             photo = photo if photo.mode == "RGB" else photo.convert("RGB")
             plan, fitting = self._plan(photo, scale, settings, memory)
             self._restore(photo, scale, wishes, fitting, plan, bits == 16, noise_source, callback, out)
         if output_type == "np":
-            out.images = [x.values if isinstance(x, DeepPicture) else np.asarray(x) for x in out.images]
+            out.images = [x.values if isinstance(x, Picture16) else np.asarray(x) for x in out.images]
         elif output_type == "pt":
             out.images = [to_tensor(picture)[0] for picture in out.images]
         return out
 
     def _plan(
-        self, photo: Image.Image, scale: float, settings: Profile, memory: int | str | None
+        self, photo: Picture, scale: float, settings: Profile, memory: int | str | None
     ) -> tuple[WorkPlan, Profile]:
         """The pieces to work in, and the settings with tiles that keep to `memory`."""
         if memory is None:
@@ -177,12 +180,12 @@ class Restorer:
 
     def _restore(
         self,
-        photo: Image.Image,
+        photo: Picture,
         scale: float,
         wishes: "Wishes",
         settings: Profile,
         plan: WorkPlan,
-        deep: bool,
+        sixteen_bit: bool,
         generator: torch.Generator,
         callback: Callback,
         out: SeeSROutput,
@@ -199,7 +202,7 @@ class Restorer:
         with _timed(seconds, "enlarge"):
             if self.enlarger is None:
                 bicubic = enlarge_bicubic(photo, scale, settings.process_size)
-                enlarged = DeepPicture.of(bicubic) if deep else bicubic
+                enlarged = Picture16.of(bicubic) if sixteen_bit and isinstance(bicubic, Image.Image) else bicubic
                 callback(Progress("enlarge", 1, 1))
             else:
 
@@ -207,7 +210,9 @@ class Restorer:
                     callback(Progress("enlarge", done, total))
 
                 sizes = scale, settings.process_size
-                enlarged = enlarge_learned(self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, deep)
+                enlarged = enlarge_learned(
+                    self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, sixteen_bit
+                )
 
         # 4 to 10. Diffusion and colour fix
         picture = enlarged
@@ -230,7 +235,7 @@ class Restorer:
     # ------------------------------------------------------------------------------------------------ the parts
 
     @torch.inference_mode()
-    def see(self, photo: Image.Image) -> tuple[list[Tag], torch.Tensor | None]:
+    def see(self, photo: Picture) -> tuple[list[Tag], torch.Tensor | None]:
         """Tags of a photo that are on, and its representation embedding, (1, n, d); ([], None) without a tagger."""
         if self.tagger is None:
             return [], None
@@ -247,7 +252,7 @@ class Restorer:
         )
         return text_encoder(tokens.input_ids.to(self._execution_device))[0]
 
-    def _look(self, photo: Image.Image, wishes: "Wishes", settings: Profile) -> "Look":
+    def _look(self, photo: Picture, wishes: "Wishes", settings: Profile) -> "Look":
         found, image_embeds = self.see(photo)
         if image_embeds is not None and not wishes.use_image_embeds:
             image_embeds = torch.zeros_like(image_embeds)
@@ -257,7 +262,7 @@ class Restorer:
 
     def _look_at_tiles(
         self,
-        photo: Image.Image,
+        photo: Picture,
         enlarged: Picture,
         whole: "Look",
         wishes: "Wishes",
