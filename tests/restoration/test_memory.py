@@ -12,9 +12,9 @@ from PIL import Image
 
 from conftest import Outcome, Reference
 from seesr import Enlarger, SeesrError, SeeSRPipeline
+from seesr.restoration import memory
 from seesr.restoration.memory import parse_bytes, plan_within
 from seesr.restoration.profiles import FAST
-from seesr.restoration import memory
 
 
 @pytest.mark.parametrize(("text", "size"), [("4GB", 4e9), ("1.5 g", 1.5e9), ("800MiB", 800e6), ("123456", 123456)])

@@ -205,8 +205,10 @@ def edit_block(
 
     result = bytearray(block)
     _clear(result, cleared, kept_ranges)
-    if parts[IMAGE].following and max(end for _, end in cleared) >= len(result):  # a thumbnail at the end leaves no zeros behind
+    tail = [start for start, end in cleared if end >= len(result)]
+    if parts[IMAGE].following and tail:  # a thumbnail at the end leaves no zeros behind
         used = max(end for _, end in [*kept_ranges, *((part.start, part.end) for part in parts.values())])
+        used = max(used, min(tail))
         del result[used + used % 2 :]
     for name in (INTEROP, GPS, EXIF, IMAGE):  # those pointed to before those that point
         entries, added = kept.get(name, []), wanted.get(name, {})
