@@ -97,7 +97,7 @@ def test_command(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     assert values.shape == (64, 96, 3)
     assert len(np.unique(values)) > 3000
     eight = np.asarray(Image.open(tmp_path / "eight.png"), int)  # there the network runs in bfloat16, where it pays
-    assert np.abs(values / 257 - eight).mean() <= 1
+    assert np.abs(values / 257 - eight).mean() <= 1.5
     assert Image.open(tmp_path / "out-compare.png").size == (200, 64)
     for arguments, words in ((("out.jpg", 16), "use --ext png or tiff"), (("out.png", 12), "must be 8 or 16")):
         outcome = seesr("upscale", tmp_path / "in.png", "-o", tmp_path / f"x{arguments[0]}", "--bits", arguments[1])

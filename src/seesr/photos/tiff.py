@@ -4,6 +4,7 @@ Pictures of 8 bits or fewer that Pillow reads rightly are left to it; the others
 16 bits here: 9 to 16, 32 bits, floating point, planar, white is zero.
 """
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -120,9 +121,13 @@ def read_fine_tiff(path: Path, facts: TiffFacts) -> tuple[Samples, Samples | Non
     """
     import tifffile
 
-    with tifffile.TiffFile(path) as file:
-        page = file.pages.first
-        values = np.asarray(page.asarray())
+    logger = logging.getLogger("tifffile")
+    before, logger.disabled = logger.disabled, True  # it tells of every damaged tag
+    try:
+        with tifffile.TiffFile(path) as file:
+            values = np.asarray(file.pages.first.asarray())
+    finally:
+        logger.disabled = before
     if values.size != facts.width * facts.height * facts.samples:
         raise ValueError("size and samples contradict each other")
     if facts.planar:
