@@ -159,7 +159,8 @@ class Restorer:
             noise_source = generator[i] if generator is not None else torch.Generator("cpu").manual_seed(seed)
             if isinstance(photo, Picture16):
                 photo = photo if bits == 16 else photo.rounded()
-            photo = photo if photo.mode == "RGB" else photo.convert("RGB")
+            elif photo.mode != "RGB":
+                photo = photo.convert("RGB")
             plan, fitting = self._plan(photo, scale, settings, memory)
             self._restore(photo, scale, wishes, fitting, plan, bits == 16, noise_source, callback, out)
         if output_type == "np":
