@@ -46,6 +46,9 @@ def announcing(told: Callable[[BinaryIO, Path], None]) -> Iterator[None]:
 def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
     """Have `save` write into a file that gets the name `path` once it is whole; folders are made.
 
+    Args:
+        save: is given the file, open for writing and reading.
+
     Raises:
         SeesrError: a write that fails (no space left).
     """

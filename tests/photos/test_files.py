@@ -47,7 +47,7 @@ def test_bad_files_get_one_line_that_says_what_to_do(tmp_path: Path) -> None:
         "absent.png": "no such file",
         "empty.png": "is empty",
         "text.png": "not a picture, damaged",
-        "script.png": "not a picture, damaged",
+        "script.png": "a PostScript document, which is not read",
         "fake.heic": "pip install pillow-heif|damaged",
         "folder.png": "is a folder",
     }.items():
@@ -61,9 +61,9 @@ def test_every_cut_of_every_format_is_an_error_or_a_picture(tmp_path: Path) -> N
     """Cut short at 40 places and with bytes turned over: never anything but SeesrError."""
     rng = np.random.default_rng(0)
     source = Image.fromarray(noise(3)).resize((40, 30))
-    for suffix in sorted(WRITABLE | {".gif", ".bmp", ".ppm"}):
+    for suffix in sorted(WRITABLE - {".jfif", ".jpe", ".jpeg", ".tiff"} | {".gif", ".bmp", ".ppm"}):
         whole = tmp_path / f"whole{suffix}"
-        source.save(whole)
+        write_photo(source, whole) if suffix == ".jxl" else source.save(whole)
         data, bad, refused = whole.read_bytes(), tmp_path / f"bad{suffix}", 0
         for cut in np.linspace(1, len(data) * 0.9, 40).astype(int):
             bad.write_bytes(data[:cut])

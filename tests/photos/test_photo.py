@@ -6,11 +6,13 @@ import numpy as np
 import pytest
 from photo_files import noise, smooth
 from PIL import Image
+from PIL.ImageFilter import MaxFilter, MinFilter
 
 from seesr.errors import SeesrError
+from seesr.photos.alpha import restore_alpha, restore_alpha16
 from seesr.photos.files import format_notes, longest_side, write_photo
 from seesr.photos.photo import finish_photo, read_photo
-from seesr.photos.pictures import side_by_side
+from seesr.photos.pictures import Picture16, side_by_side
 from seesr.restoration.sizes import target_scale
 
 
@@ -142,3 +144,25 @@ def test_side_by_side_keeps_to_what_a_format_holds(tmp_path: Path) -> None:
     wide = Image.new("RGB", (16_000, 2))
     write_photo(side_by_side(wide, wide, longest_side(tmp_path / "a.webp")), tmp_path / "a.webp")
     assert Image.open(tmp_path / "a.webp").size == (16_000, 12)
+
+
+# ------------------------------------------------------------------------------------------------------ transparency
+
+
+def test_outlines_go_through_the_enlarger_and_stay_within_what_is_near() -> None:
+    y, x = np.mgrid[:24, :24]
+    alpha = Image.fromarray(np.where((x - 12) ** 2 + (y - 11) ** 2 < 60, 255, 0).astype(np.uint8))
+
+    def enlarge(picture: Image.Image) -> Image.Image:
+        """Sharp, but of a wrong brightness where nothing happens."""
+        larger = picture.resize((96, 96), Image.Resampling.BICUBIC)
+        return larger.point(lambda value: 20 + (210 if value > 127 else 0))
+
+    restored = np.asarray(restore_alpha(alpha, (96, 96), enlarge))
+    low, high = (np.asarray(alpha.filter(kind(5)).resize((96, 96), 0)) for kind in (MinFilter, MaxFilter))
+    assert set(restored[low == high]) == {0, 255}  # opaque and clear stay so
+    assert set(restored[low != high]) == {20, 230}  # the outline is the enlarger's
+    assert restore_alpha(alpha, (50, 50)).tobytes() == alpha.resize((50, 50), Image.Resampling.BICUBIC).tobytes()
+    alpha16 = np.asarray(alpha).astype(np.uint16) * 257
+    fine = restore_alpha16(alpha16, (96, 96), lambda picture: Picture16.of(enlarge(picture.rounded())))
+    assert np.abs(fine / 257 - restored).max() < 1

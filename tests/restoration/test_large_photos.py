@@ -7,7 +7,7 @@ from PIL import Image
 from torch import nn
 
 from seesr.models.enlarger import Enlarger
-from seesr.photos.pictures import DeepPicture
+from seesr.photos.pictures import Picture16
 from seesr.restoration.color_fix import fix_colors
 from seesr.restoration.enlarging import _Rows, enlarge_learned
 from seesr.restoration.sizes import output_size
@@ -25,15 +25,15 @@ def difference(a: Image.Image, b: Image.Image) -> np.ndarray:
 
 @pytest.mark.parametrize("size", [(41, 90), (60, 131), (13, 40), (97, 200), (60, 17), (200, 1)])
 @pytest.mark.parametrize("height", [1, 7, 64])
-@pytest.mark.parametrize("deep", [False, True])
-def test_rows_are_resized_as_they_come(size: tuple[int, int], height: int, deep: bool) -> None:
+@pytest.mark.parametrize("sixteen_bit", [False, True])
+def test_rows_are_resized_as_they_come(size: tuple[int, int], height: int, sixteen_bit: bool) -> None:
     whole = noise(60, 131)
-    rows, source = _Rows(whole.size, size, deep), DeepPicture.of(whole) if deep else whole
+    rows, source = _Rows(whole.size, size, sixteen_bit), Picture16.of(whole) if sixteen_bit else whole
     for top in range(0, whole.height, height):
         rows.append(source.crop((0, top, whole.width, min(top + height, whole.height))))
     across = source.resize((size[0], whole.height), Image.Resampling.BICUBIC)
     wanted = across.resize(size, Image.Resampling.BICUBIC)
-    if deep:
+    if sixteen_bit:
         assert np.abs(rows.result.values.astype(int) - wanted.values).max() <= 1
         return
     apart = difference(rows.result, wanted)

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -12,6 +12,7 @@ from seesr.errors import SeesrError
 from seesr.shown import shown
 
 if TYPE_CHECKING:
+    from seesr.photos.metadata import Strip
     from seesr.restoration.restorer import Restorer
 
 Inputs = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
@@ -76,8 +77,8 @@ def upscale(
         bool, typer.Option("--write-tags", help="Put the tags seen among the keywords.", rich_help_panel=_FILES)
     ] = False,
     strip: Annotated[
-        str | None, typer.Option(help="Metadata left out: all, or location.", rich_help_panel=_FILES)
-    ] = None,
+        str, typer.Option(metavar="all|location", help="Metadata left out.", rich_help_panel=_FILES, show_default=False)
+    ] = "none",
     overwrite: Annotated[
         bool,
         typer.Option("--overwrite", help="Do again what is done; replace any file.", rich_help_panel=_FILES),
@@ -101,10 +102,11 @@ def upscale(
     from seesr.checkpoints.registry import resolve
     from seesr.devices import choose_device, choose_dtype
     from seesr.loading import load_restorer, resolve_settings
+    from seesr.photos.decode import holds_sixteen_bits
     from seesr.photos.files import MAX_PIXELS
-    from seesr.photos.sixteen_bit import check_deep
+    from seesr.photos.sixteen_bit import SIXTEEN_BIT_SUFFIXES, check_sixteen
 
-    bits = given.pop("bits", 8)
+    bits = given.pop("bits", None)
     options = RestoreOptions(
         max_pixels=MAX_PIXELS if max_pixels is None else max_pixels,
         scale=scale,
@@ -117,17 +119,21 @@ def upscale(
         bits=bits,
         compare=compare,
         write_tags=write_tags,
-        strip=strip,
+        strip=cast("Strip", strip.lower()),
         overwrite=overwrite,
         save_prompts=save_prompts,
         settings=given | {"profile": profile},
     )
     if bits == 16:
         for target in {job.target.suffix: job.target for job in plan}.values():
-            check_deep(target)
+            check_sixteen(target)
     folder = resolve(model)
     resolved = resolve_settings(model, profile, given)
-    exact = resolved.is_paper or profile == "paper" or bits == 16
+    fine = bits == 16 or (
+        bits is None
+        and any(job.target.suffix.lower() in SIXTEEN_BIT_SUFFIXES and holds_sixteen_bits(job.source) for job in plan)
+    )
+    exact = resolved.is_paper or profile == "paper" or fine
     place = choose_device(device)
     number_format = choose_dtype(dtype, place, exact)
     recipe = make_recipe(options, model, folder, str(number_format).removeprefix("torch."))

@@ -1,171 +1,122 @@
-"""Picture files from disk and onto it: what is wrong with a bad one in one line, and no half-written ones.
-
-The content of a file decides how it is read, its suffix how it is written. What the pixels mean is images.py's affair.
-"""
+"""Picture files onto disk: what each format can hold, and no half-written files. The suffix decides the format."""
 
 import os
-import stat
 import tempfile
-import threading
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cache
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from PIL import Image, UnidentifiedImageError
+import numpy as np
+from PIL import Image
 from PIL.ImageCms import PyCMSError
-from PIL.PngImagePlugin import PngInfo
 
 from seesr.atomic import write_whole
 from seesr.errors import SeesrError
-from seesr.photos.icc import to_srgb
-from seesr.photos.limits import check_photo_fits
+from seesr.photos import embed
+from seesr.photos.decode import MAX_PIXELS as MAX_PIXELS
+from seesr.photos.decode import quiet_pillow as quiet_pillow
+from seesr.photos.icc import is_srgb, to_srgb
+from seesr.photos.kinds import FORMAT_OF
+from seesr.photos.kinds import READABLE as READABLE
+from seesr.photos.kinds import WRITABLE as WRITABLE
+from seesr.photos.metadata import Metadata
 from seesr.photos.pictures import flatten
-
-_FORMATS = {
-    ".avif": "AVIF",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".png": "PNG",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-}
-Image.init()
-WRITABLE = frozenset(suffix for suffix, name in _FORMATS.items() if name in Image.SAVE)
-"""Suffixes of files that can be written; .avif only where Pillow was built with it."""
-
-READABLE = frozenset(
-    {".avif", ".bmp", ".gif", ".heic", ".heif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
-)
-_READERS = ("AVIF", "BMP", "GIF", "HEIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # no others: some run other programs
-_NAMES = {**_FORMATS, ".bmp": "BMP", ".gif": "GIF", ".heic": "HEIF", ".heif": "HEIF", ".pgm": "PPM", ".ppm": "PPM"}
-_HEIC_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-
-MAX_PIXELS = 178_956_970
-"""Pixels a file may unpack to unless told otherwise: twice Pillow's warning limit, where Pillow itself refuses."""
+from seesr.photos.sixteen_bit import Result16, check_sixteen
 
 _LONGEST = {"JPEG": 65500, "WEBP": 16383, "AVIF": 32768}  # pixels a side that encoders or, for AVIF, decoders allow
 _LONGEST_NAME = 255  # bytes, on nearly every file system
-_JPEG_SEGMENT = 65_000  # bytes of EXIF or XMP; a JPEG segment ends at 65 535 with its header
-_TIFF_XMP = 700
-_BIG_TIFF = 2**32 - 2**20  # bytes; larger pictures need 64-bit offsets
-
-_pillow = threading.RLock()  # Pillow's pixel limit and Python's warning filters are global
-
-
-@contextmanager
-def quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's warnings (damaged metadata, large sizes) from the terminal; one thread at a time."""
-    with _pillow, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-def load_image(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, str, int]:
-    """Read the first frame of an image file whole.
-
-    Returns:
-        The picture; how the file stores a pixel, in Pillow's words ("RGB;16B"; "" if the format has one way only); and
-        the number of frames or pages.
-
-    Raises:
-        SeesrError: no such file, not a picture, cut short or damaged, or more than `max_pixels`.
-    """
-    with quiet_pillow():
-        _enable_heic()
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, max_pixels  # Pillow refuses at twice that only
-        try:
-            if not stat.S_ISREG(os.stat(path).st_mode) and not path.is_dir():  # reading a pipe might never end
-                raise SeesrError(f"{path}: is not a file but a device or a pipe; name a file")
-            with Image.open(path, formats=[name for name in _READERS if name in Image.OPEN]) as image:
-                if image.width * image.height > max_pixels:
-                    raise Image.DecompressionBombError(f"{image.width} x {image.height} pixels")
-                check_photo_fits(path, image.size)
-                stored = _sample_format(image)
-                frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)  # MPO: JPEG with a depth map
-                image.load()
-                if image.mode == "P" and image.palette is None:
-                    raise ValueError("it has no palette")
-                return image, stored, frames
-        except SeesrError:
-            raise
-        except Exception as error:  # Pillow's readers raise nearly anything on damaged data
-            raise SeesrError(f"{path}: {_why_unreadable(path, error, max_pixels)}") from error
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-
-
-@cache
-def _enable_heic() -> None:
-    try:
-        import pillow_heif
-    except ImportError:
-        return
-    pillow_heif.register_heif_opener()
-
-
-def _sample_format(image: Image.Image) -> str:
-    tiles: Any = getattr(image, "tile", None)  # [(codec, box, offset, "RGB;16B" or ("RGB;16B", ...))], not everywhere
-    if not tiles:
-        return ""
-    arguments = tiles[0][3]
-    raw_mode = arguments[0] if isinstance(arguments, tuple) and arguments else arguments
-    if tiles[0][0] == "ppm" and isinstance(arguments, tuple):
-        return f"{raw_mode};16" if arguments[1] > 255 else str(raw_mode)  # (raw mode, largest value)
-    return raw_mode if isinstance(raw_mode, str) else ""
-
-
-def _why_unreadable(path: Path, error: Exception, max_pixels: int) -> str:
-    match error:
-        case FileNotFoundError():
-            return "no such file"
-        case IsADirectoryError():
-            return "is a folder, not a picture"
-        case PermissionError():
-            return "may not be read; change its permissions"
-        case Image.DecompressionBombError():
-            size = str(error).partition(" exceeds")[0]
-            return f"{size}, over the limit of {max_pixels}; raise `max_pixels` if you trust the file"
-        case MemoryError():
-            return "there is not enough memory to unpack it"
-        case UnidentifiedImageError():
-            return _why_unknown(path)
-    reason = " ".join(str(error).split()) or type(error).__name__
-    return f"the picture is damaged or cut short ({reason}); get the file afresh"
-
-
-def _why_unknown(path: Path) -> str:
-    with open(path, "rb") as file:
-        head = file.read(12)
-    if not head:
-        return "the file is empty; get it afresh"
-    if head[4:8] == b"ftyp" and head[8:12] in _HEIC_BRANDS:
-        return "a HEIC photo; to read these: pip install pillow-heif"
-    return "not a picture, damaged at its start, or of an unknown kind; get it afresh or convert it to PNG"
+_BIG_TIFF = 2**32 - 2**26  # bytes; larger pictures need 64-bit offsets
 
 
 def write_photo(image: Image.Image, path: Path, quality: int = 95) -> None:
     """Write `image` to `path`, whole or not at all; folders are made, an older file is replaced, the suffix decides.
 
     Args:
-        image: RGB, RGBA, L or LA. Of its `info`, "icc_profile", "exif", "xmp" (bytes) and "dpi" go into the file where
-            the format has room. JPEG has no transparency: such a picture is laid on white.
-        quality: 1 to 100, of JPEG, WebP and AVIF. Chroma is kept at full resolution from 90 on where the format can
-            (JPEG, AVIF); WebP at 100 is lossless.
+        image: RGB, RGBA, L or LA. Its `info` may have "icc_profile" (bytes) and "metadata" (`Metadata`), which go into
+            the file where the format has room. JPEG has no transparency: such a picture is laid on white.
+        quality: 1 to 100, of JPEG, WebP, AVIF and JPEG XL. From 90 on chroma keeps its full
+            resolution (JPEG, AVIF); WebP and JPEG XL at 100 are lossless.
 
     Raises:
         SeesrError: `check_writable`'s reasons, a quality out of range, or a write that fails (no space left).
     """
+    _check_quality(quality)
+    check_writable(path, image.size)
+    format_name = FORMAT_OF[path.suffix.lower()]
+    found, _ = embed.fit(_metadata(image.info), format_name)
+    image = _fit_format(image, format_name)
+    if format_name == "JXL":
+        _write_jxl(np.asarray(image), found, path, quality)
+        return
+    options = _options(image, format_name, quality) | embed.pillow_options(found, format_name)
+    image.info = {}  # Pillow's writers take what they find there
+
+    def save(file: BinaryIO) -> None:
+        image.save(file, format_name, **options)
+        if format_name == "TIFF":
+            embed.into_tiff(file, found)
+
+    write_whole(path, save)
+
+
+def write_sixteen(result: Result16, path: Path) -> None:
+    """Write a result of 16 bits to `path`, PNG or TIFF by its suffix, whole or not at all.
+
+    Raises:
+        SeesrError: another suffix, a library that is missing, `check_writable`'s reasons, or a write that fails.
+    """
+    check_sixteen(path)
+    check_writable(path, (result.width, result.height))
+    format_name = FORMAT_OF[path.suffix.lower()]
+    found, _ = embed.fit(_metadata(result.info), format_name)
+    profile, values = result.info.get("icc_profile"), result.values
+    if format_name == "TIFF":
+        write_whole(path, lambda file: _write_tiff16(result, found, file))
+        return
+    import imagecodecs
+
+    packed = bytes(imagecodecs.png_encode(values.squeeze(-1) if values.shape[2] == 1 else values, level=6))
+    write_whole(path, lambda file: file.write(embed.into_png(packed, found, profile)))
+
+
+def _write_tiff16(result: Result16, found: Metadata, file: BinaryIO) -> None:
+    import tifffile
+
+    channels, packed = result.values.shape[2], BytesIO()
+    tifffile.imwrite(
+        packed,
+        result.values.squeeze(-1) if channels == 1 else result.values,
+        photometric="rgb" if channels > 2 else "minisblack",
+        planarconfig="contig" if channels > 1 else None,
+        extrasamples=["unassalpha"] if channels in (2, 4) else None,
+        compression="adobe_deflate",
+        predictor=True,
+        metadata=None,
+        software=False,
+        iccprofile=result.info.get("icc_profile"),
+        resolution=found.dpi,
+        resolutionunit="inch" if found.dpi else None,
+        bigtiff=result.values.nbytes > _BIG_TIFF,
+    )
+    file.write(packed.getbuffer())
+    embed.into_tiff(file, found)
+
+
+def _write_jxl(values: Any, found: Metadata, path: Path, quality: int) -> None:
+    from seesr.photos.jxl import write_jxl
+
+    packed = write_jxl(values.squeeze(-1) if values.shape[-1] == 1 else values, quality, found.exif, found.xmp)
+    write_whole(path, lambda file: file.write(packed))
+
+
+def _metadata(info: dict[Any, Any]) -> Metadata:
+    found = info.get("metadata")
+    return found if isinstance(found, Metadata) else Metadata()
+
+
+def _check_quality(quality: int) -> None:
     if not 1 <= quality <= 100:
         raise SeesrError(f"`quality` cannot be {quality}; it must be from 1 to 100")
-    check_writable(path, image.size)
-    format_name = _FORMATS[path.suffix.lower()]
-    image = _fit_format(image, format_name)
-    options = _options(image, format_name, quality)
-    write_whole(path, lambda file: image.save(file, format_name, **options))
 
 
 def check_writable(path: Path, size: tuple[int, int] | None = None) -> None:
@@ -176,12 +127,14 @@ def check_writable(path: Path, size: tuple[int, int] | None = None) -> None:
     """
     suffix = path.suffix.lower()
     if suffix not in WRITABLE:
+        if suffix == ".jxl":
+            raise SeesrError(f"{path}: to write JPEG XL files: pip install imagecodecs")
         named = f"{path.suffix} files" if suffix else "a file without suffix"
         raise SeesrError(f"{path}: cannot write {named}; use {', '.join(sorted(WRITABLE))}")
-    longest = _LONGEST.get(_FORMATS[suffix])
+    longest = _LONGEST.get(FORMAT_OF[suffix])
     if size and longest and max(size) > longest:
         raise SeesrError(
-            f"{path}: {size[0]} x {size[1]} pixels are more than {_FORMATS[suffix]} can hold "
+            f"{path}: {size[0]} x {size[1]} pixels are more than {FORMAT_OF[suffix]} can hold "
             f"({longest} a side); use `ext` png or tiff"
         )
     if len(os.fsencode(path.name)) > _LONGEST_NAME or "\0" in str(path):
@@ -217,71 +170,58 @@ def output_name(path: Path, suffix: str = "", ext: str | None = None) -> str:
     return f"{path.stem}{suffix}.{ext.lstrip('.')}"
 
 
-def name_note(image: Image.Image, path: Path) -> str | None:
-    """What the user should know of a file whose content is not what its name says."""
-    content = "JPEG" if image.format == "MPO" else image.format
-    named = _NAMES.get(path.suffix.lower())
-    return f"a {content} file, whatever its name says" if named not in (None, content) else None
-
-
-def format_notes(image: Image.Image, path: Path) -> list[str]:
+def format_notes(image: Image.Image | Result16, path: Path) -> list[str]:
     """What the user should know that `path`'s format cannot keep of a finished picture; often []."""
-    notes = []
-    transparent = image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema() != (255, 255)
-    if transparent and _FORMATS.get(path.suffix.lower()) == "JPEG":
+    format_name = FORMAT_OF.get(path.suffix.lower(), "")
+    _, notes = embed.fit(_metadata(image.info), format_name)
+    if format_name == "JPEG" and isinstance(image, Image.Image) and _transparent(image):
         notes.append("JPEG has no transparency: the picture was laid on white; `ext` png keeps it")
+    profile = image.info.get("icc_profile")
+    if format_name == "JXL" and profile and not _says_srgb(profile):
+        notes.append("JPEG XL is written in sRGB, without the photo's own colour profile; `ext` png keeps it")
     return notes
+
+
+def _transparent(image: Image.Image) -> bool:
+    return image.mode in ("LA", "RGBA") and image.getchannel("A").getextrema() != (255, 255)
+
+
+def _says_srgb(profile: bytes) -> bool:
+    return profile[16:20] == b"RGB " and is_srgb(profile)
 
 
 def longest_side(path: Path) -> int | None:
     """Pixels a side that the format of `path` can hold; None where files of any size it can be asked for are fine."""
-    return _LONGEST.get(_FORMATS[path.suffix.lower()])
+    return _LONGEST.get(FORMAT_OF[path.suffix.lower()])
 
 
 def _fit_format(image: Image.Image, format_name: str) -> Image.Image:
     if format_name == "JPEG":
         return flatten(image)
     profile = image.info.get("icc_profile")
-    if format_name in ("WEBP", "AVIF") and image.mode in ("L", "LA") and profile:  # these hold a grey picture as colour
-        try:
-            colour = to_srgb(image.convert("L"), profile)
+    gray = image.mode in ("L", "LA")
+    if profile and ((format_name in ("WEBP", "AVIF") and gray) or (format_name == "JXL" and not _says_srgb(profile))):
+        try:  # WebP and AVIF hold a grey picture as colour; JPEG XL is written without a profile
+            colour = to_srgb(image.convert("L" if gray else "RGB"), profile)
         except PyCMSError:
             colour = image.convert("RGB")
-        if image.mode == "LA":
+        if image.mode in ("LA", "RGBA"):
             colour.putalpha(image.getchannel("A"))
         colour.info = {key: value for key, value in image.info.items() if key != "icc_profile"}
         return colour
-    return image
+    return image.copy()
 
 
 def _options(image: Image.Image, format_name: str, quality: int) -> dict[str, Any]:
-    """What to hand to Pillow's writer of a format."""
-    exif, xmp = image.info.get("exif"), image.info.get("xmp")
+    """What Pillow's writer of a format is told beside the metadata."""
     options: dict[str, Any] = {"icc_profile": image.info.get("icc_profile")}
-    if image.info.get("dpi"):
-        options["dpi"] = image.info["dpi"]
     if format_name in ("JPEG", "AVIF"):
         options["quality"] = quality
         if quality >= 90 and image.mode not in ("L", "LA"):
             options["subsampling"] = "4:4:4"
-    if format_name == "JPEG":
-        exif, xmp = (part if part and len(part) <= _JPEG_SEGMENT else None for part in (exif, xmp))
     if format_name == "WEBP":
         options |= {"quality": quality, "lossless": quality == 100}
     if format_name == "TIFF":
         options["big_tiff"] = image.width * image.height * len(image.getbands()) > _BIG_TIFF
-        tags = Image.Exif()
-        tags.load(exif or b"")
-        if xmp:
-            tags[_TIFF_XMP] = xmp
-        options["compression"] = "raw" if tags else "tiff_adobe_deflate"  # libtiff refuses EXIF's subdirectories
-        exif, xmp = tags, None
-    if format_name == "PNG" and xmp:
-        options["pnginfo"] = PngInfo()
-        options["pnginfo"].add_itxt("XML:com.adobe.xmp", xmp.decode("utf-8", "replace"))
-        xmp = None
-    if exif:
-        options["exif"] = exif
-    if xmp:
-        options["xmp"] = xmp
+        options["compression"] = "tiff_adobe_deflate"
     return options

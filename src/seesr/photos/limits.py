@@ -9,11 +9,11 @@ from pathlib import Path
 from seesr.errors import SeesrError
 
 _PIXEL = 4  # bytes of a pixel in Pillow, RGB and RGBA alike
-_DEEP_PIXEL = 6  # with 16 bits a channel
+_PIXEL_16 = 6  # with 16 bits a channel
 _TENSOR = 12  # three channels of float32
 _READ = 4 * _PIXEL  # as read, upright, in sRGB, with its transparency
 _FINISHED = 3 * _PIXEL  # restored, finished, being written
-_DEEP_FINISHED = 3 * _DEEP_PIXEL + 2 * 4 + 4  # the same, one channel being resized, packed for the file
+_FINISHED_16 = 3 * _PIXEL_16 + 2 * 4 + 4  # the same, one channel being resized, packed for the file
 _SHEET = 3 * _PIXEL  # of the result's pixels: both halves, and the photo resized
 _ENCODER = {".webp": 8, ".avif": 24}  # bytes a pixel beside the picture; the others write as they go
 _CGROUP = Path("/sys/fs/cgroup")
@@ -38,11 +38,11 @@ def picture_bytes(
         bits: of a channel of the result. compare: a side-by-side is made too. suffix: of the file that is written.
     """
     read, made, held = (width * height for width, height in (photo, result, worked))
-    pixel = _DEEP_PIXEL if bits == 16 else _PIXEL
+    pixel = _PIXEL_16 if bits == 16 else _PIXEL
     given = max(read, held // 16)  # what the enlarger is given: the photo, or one too small made larger first
     enlarging = (_PIXEL + _TENSOR) * given + pixel * held
     resizing = _PIXEL * read + pixel * ((2 if diffuse else 1) * held + made)
-    finishing = (_DEEP_FINISHED if bits == 16 else _FINISHED) + _ENCODER.get(suffix.lower(), 0) + compare * _SHEET
+    finishing = (_FINISHED_16 if bits == 16 else _FINISHED) + _ENCODER.get(suffix.lower(), 0) + compare * _SHEET
     return max(enlarging, resizing, _PIXEL * read + finishing * made)
 
 

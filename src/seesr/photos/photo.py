@@ -1,41 +1,31 @@
 """Photos in and out: what a file's pixels mean (orientation, colours, transparency, depth), and a result made like it.
 
 `read_photo` gives an upright picture in sRGB and sets all else aside in `Photo`; `finish_photo` puts that back onto the
-restored picture; `write_photo` brings it to disk.
+restored picture; `seesr.photos.files.write_photo` brings it to disk.
 """
 
-import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import ExifTags, Image, ImageOps
+import numpy.typing as npt
+from PIL import Image, ImageOps
 from PIL.ImageCms import PyCMSError
 
-from seesr.photos.files import (
-    MAX_PIXELS,
-    load_image,
-    name_note,
-    quiet_pillow,
-)
-from seesr.photos.icc import add_beyond, beyond_srgb, from_srgb, is_srgb, profile_mode, to_srgb
+from seesr.photos import hdr
+from seesr.photos.alpha import restore_alpha, spread_colors
+from seesr.photos.decode import MAX_PIXELS, Fine, Loaded, has_sixteen_bits, load_photo, quiet_pillow
+from seesr.photos.icc import add_beyond, beyond_srgb, from_srgb, is_srgb, profile_mode
+from seesr.photos.icc import to_srgb as convert_to_srgb
+from seesr.photos.kinds import FORMAT_OF
+from seesr.photos.metadata import Metadata, Strip
+from seesr.photos.pictures import LEVELS, Picture, Picture16
+from seesr.photos.sixteen_bit import Sixteen, convert, to_srgb
+from seesr.photos.tiff import Samples
 
-_SUBFOLDERS = (ExifTags.IFD.Exif, ExifTags.IFD.GPSInfo)
-# tags of EXIF's first directory that tell of the photo; the others tell how one file stores its pixels
-_KEPT_TAGS = frozenset(
-    {
-        *(270, 271, 272, 282, 283, 296, 305, 306, 315, 316),  # description, camera, resolution, software, date, artist
-        *(18246, 18249, 33432, 40091, 40092, 40093, 40094, 40095),  # rating, copyright, Windows' title and so on
-        *_SUBFOLDERS,
-    }
-)
-_WIDTH_TAG, _HEIGHT_TAG = 0xA002, 0xA003  # PixelXDimension, PixelYDimension
-_STALE_XMP = re.compile(
-    rb"""\s(?:tiff:Orientation|tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension)=(?:"[^"]*"|'[^']*')"""
-    rb"""|<(tiff:Orientation|tiff:Image(?:Width|Length)|exif:Pixel[XY]Dimension|xmp:Thumbnails)\b.*?</\1>""",
-    re.DOTALL,
-)
+_TURNS = {2: "fliplr", 3: "rot2", 4: "flipud", 5: "t", 6: "t fliplr", 7: "rot2 t", 8: "t flipud"}
 
 
 @dataclass(frozen=True)
@@ -45,10 +35,11 @@ class Photo:
     rgb: mode RGB, upright, in sRGB; where wholly transparent, the colours of what is near.
     alpha: mode L, the same size, or None. gray: the file has no colours, nor shall the result.
     icc_profile: to be written with the result, of RGB or (where `gray`) grey pictures.
-    beyond_srgb: what of the photo's colours sRGB cannot hold (see photo_color), or None.
-    exif: EXIF block without orientation, thumbnail and storage tags; xmp: likewise; dpi: (x, y). None if there is none.
-    deep: the file has more than 8 bits a channel; they are read as 8.
-    notes: for the user, one line each: what of the file is not kept.
+    beyond_srgb: what of the photo's colours sRGB cannot hold (see `seesr.photos.icc`), or None.
+    metadata: as in the file. in_srgb: the colours were brought to sRGB for good.
+    bits: 16 if the file has more than 8 a channel. sixteen: then the same pixels in 16 bits, if they could be read so.
+    notes: for the user, one line each: what of the file is not kept, or was taken otherwise than it stands there.
+    strip: what of the metadata the result shall lack.
     """
 
     rgb: Image.Image
@@ -56,88 +47,203 @@ class Photo:
     gray: bool = False
     icc_profile: bytes | None = None
     beyond_srgb: Image.Image | None = None
-    exif: bytes | None = None
-    xmp: bytes | None = None
-    dpi: tuple[float, float] | None = None
-    deep: bool = False
+    metadata: Metadata = field(default_factory=Metadata)
+    in_srgb: bool = False
+    bits: int = 8
+    sixteen: Sixteen | None = None
     notes: tuple[str, ...] = ()
+    strip: Strip = "none"
+
+    def picture(self, bits: int) -> Picture:
+        """What to restore where the result shall have 8 or 16 `bits` a channel."""
+        return self.sixteen.rgb if bits == 16 and self.sixteen else self.rgb
+
+    def info_for(self, size: tuple[int, int]) -> dict[Any, Any]:
+        """The `info` of a result of `size` (width, height): "icc_profile" (bytes) and "metadata" (`Metadata`)."""
+        info: dict[Any, Any] = {"metadata": self.metadata.cleaned(size, self.in_srgb, self.strip)}
+        return info | {"icc_profile": self.icc_profile} if self.icc_profile else info
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
 
 
-def read_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Photo:
+def read_photo(path: Path, max_pixels: int = MAX_PIXELS, strip: Strip = "none") -> Photo:
     """Read the first frame of an image file; its content decides the format, not its name.
 
-    16-bit grey is taken as 0..65535 and floating-point grey as 0..1, whatever values occur; more is cut off.
+    16-bit samples are taken as 0..65535 and floating-point ones as 0..1, whatever values occur; more is cut off.
 
     Raises:
-        SeesrError: no such file, not a picture, cut short or damaged, or more than `max_pixels`.
+        SeesrError: no such file, not a picture, of a kind that is not read, cut short or damaged, or more than
+            `max_pixels`.
     """
-    image, stored, frames = load_image(path, max_pixels)
-    notes = [note] if (note := name_note(image, path)) else []
-    if frames > 1:
+    loaded = load_photo(path, max_pixels)
+    notes = [note] if (note := _name_note(loaded.format, path)) else []
+    if loaded.frames > 1:
         notes.append("several frames or pages: only the first is restored")
-    exif = _upright(image, notes)
+    notes += loaded.notes
+    loaded = _upright(loaded, notes)
+    fine = loaded.fine
+    profile, in_srgb = loaded.info.get("icc_profile"), False
+    if fine is None and loaded.image is not None:
+        image, alpha, fine = _to_eight_bit(loaded.image, loaded.stored)
+    else:
+        fine, profile, in_srgb = _colors_of_fine(
+            fine or Fine(np.zeros((1, 1, 1), np.uint16), None, "L"), profile, notes
+        )
+        image, alpha = _rounded(fine)
+    sixteen_bits = loaded.fine is not None or fine is not None or ";16" in loaded.stored.removeprefix("BGR;16")
 
-    # Transparency and depth
-    # BGR;16: 16 bits for all three
-    deep = (";16" in stored and not stored.startswith("BGR")) or image.mode[0] in "IF"
-    image, alpha = _to_eight_bit(image, stored)
-    gray = image.mode in ("1", "L", "LA", "La") or stored in ("LA", "LA;16B")
+    # Transparency
+    gray = image.mode in ("1", "L", "LA", "La") or loaded.stored in ("LA", "LA;16B")
     if alpha is None and image.has_transparency_data:
         image = image.convert("RGBA")
         alpha = image.getchannel("A")
 
     # Colours
     own = image if image.mode in ("CMYK", "LAB") else image.convert("L" if gray else "RGB")
-    rgb, profile = _to_srgb(own, image.info.get("icc_profile"), notes)
-    beyond = beyond_srgb(own, rgb, profile) if profile and rgb is not own else None
+    if loaded.transfer:
+        own, fine, gray, in_srgb = _by_transfer(own, fine, loaded.transfer, gray, notes)
+        profile = None if in_srgb else profile
+    rgb, kept = _to_srgb(own, profile, notes)
+    in_srgb = in_srgb or own.mode in ("CMYK", "LAB") or (profile is not None and kept is None)
+    beyond = beyond_srgb(own, rgb, kept) if kept and rgb is not own else None
     if alpha is not None:
-        rgb = _spread_colors(rgb, alpha)
-
-    xmp, dpi = image.info.get("xmp"), image.info.get("dpi")
+        rgb = spread_colors(rgb, alpha)
+    rgb = rgb if rgb.mode == "RGB" else rgb.convert("RGB")
+    sixteen = _sixteen(fine, rgb, profile, kept, alpha) if fine and has_sixteen_bits() else None
+    if sixteen_bits and sixteen is None:
+        notes.append("more than 8 bits a channel, read as 8" + _WHY_EIGHT.get(has_sixteen_bits(), ""))
     return Photo(
-        rgb=rgb if rgb.mode == "RGB" else rgb.convert("RGB"),
+        rgb=rgb,
         alpha=alpha,
         gray=gray,
-        icc_profile=profile,
+        icc_profile=kept,
         beyond_srgb=beyond,
-        exif=exif,
-        xmp=_STALE_XMP.sub(b"", xmp.encode() if isinstance(xmp, str) else xmp) if xmp else None,
-        deep=deep,
-        dpi=(float(dpi[0]), float(dpi[1])) if dpi and min(dpi) > 1 else None,  # (1, 1) is Pillow's for "not known"
+        metadata=loaded.metadata,
+        in_srgb=in_srgb,
+        bits=16 if sixteen_bits else 8,
+        sixteen=sixteen,
         notes=tuple(notes),
+        strip=strip,
     )
 
 
-def _upright(image: Image.Image, notes: list[str]) -> bytes | None:
-    """Turn the picture upright, in place; returns its EXIF block without what is no longer true of it."""
-    with quiet_pillow():
-        try:
-            ImageOps.exif_transpose(image, in_place=True)
-            found, kept = image.getexif(), Image.Exif()
-            for tag in _KEPT_TAGS & set(found):
-                kept[tag] = dict(found.get_ifd(tag)) if tag in _SUBFOLDERS else found[tag]
-            return kept.tobytes() if len(kept) else None
-        except Exception:  # broken EXIF is no reason to refuse a photo, and its parser raises nearly anything
-            notes.append("its EXIF data are damaged and were left out")
-            return None
+_WHY_EIGHT = {False: "; for all of them: pip install imagecodecs tifffile"}
 
 
-def _to_eight_bit(image: Image.Image, stored: str) -> tuple[Image.Image, Image.Image | None]:
-    """Grey of more than 8 bits → (mode L, its transparency if it has a colour key); others unchanged."""
+def _name_note(content: str, path: Path) -> str | None:
+    """What the user should know of a file whose content is not what its name says."""
+    content = {"MPO": "JPEG", "DIB": "BMP"}.get(content, content)
+    named = FORMAT_OF.get(path.suffix.lower())
+    return f"a {content} file, whatever its name says" if named not in (None, content) else None
+
+
+def _upright(loaded: Loaded, notes: list[str]) -> Loaded:
+    """The picture turned upright; EXIF's word counts, then XMP's."""
+    if loaded.metadata.damaged:
+        notes.append("its EXIF data are damaged and were left out")
+    turn = loaded.metadata.orientation
+    if loaded.image is not None:
+        with quiet_pillow():
+            before = loaded.image.size
+            try:
+                turn = int(loaded.image.getexif().get(274, 1))
+                ImageOps.exif_transpose(loaded.image, in_place=True)
+            except Exception:  # broken EXIF is no reason to refuse a photo, and its parser raises nearly anything
+                turn = 1 if loaded.image.size == before else 6
+    fine = loaded.fine
+    if fine and turn in _TURNS:
+        alpha = None if fine.alpha is None else _turned(fine.alpha, turn)
+        fine = Fine(_turned(fine.colors, turn), alpha, fine.mode)
+    found = replace(loaded.metadata, orientation=turn if turn != 1 else loaded.metadata.orientation)
+    return replace(loaded, fine=fine, metadata=found)
+
+
+def _turned(values: Samples, turn: int) -> Samples:
+    """(h, w, …) as EXIF's orientation has it shown."""
+    for step in _TURNS[turn].split():
+        match step:
+            case "t":
+                values = values.swapaxes(0, 1)
+            case "fliplr":
+                values = values[:, ::-1]
+            case "flipud":
+                values = values[::-1]
+            case "rot2":
+                values = values[::-1, ::-1]
+    return np.ascontiguousarray(values)
+
+
+def _to_eight_bit(image: Image.Image, stored: str) -> tuple[Image.Image, Image.Image | None, Fine | None]:
+    """Grey of more than 8 bits → (mode L, transparency if it has a colour key, the same in 16); others as they are."""
     if image.mode[0] not in "IF":
         if stored == "RGB;16B" and "transparency" in image.info:  # a colour key: cut to 8 bits as the pixels are
             image.info["transparency"] = tuple(level >> 8 for level in image.info["transparency"])
-        return image, None
+        return image, None, None
     values = np.asarray(image)  # (h, w)
-    top = 1 if image.mode == "F" else 4095 if stored == "I;12" else 65535
-    levels = np.nan_to_num(values.astype(np.float32)).clip(0, top) * (255 / top)
-    gray = Image.fromarray(levels.round().astype(np.uint8))
-    gray.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    top = 1 if image.mode == "F" else 4095 if stored == "I;12" else LEVELS
+    levels = np.nan_to_num(values.astype(np.float64)).clip(0, top) * (LEVELS / top)
+    colors = levels.round().astype(np.uint16)[..., None]
     key = image.info.get("transparency")
-    return gray, None if key is None else Image.fromarray(np.where(values == key, 0, 255).astype(np.uint8))
+    clear = None if key is None else np.where(values == key, 0, LEVELS).astype(np.uint16)
+    fine = Fine(colors, clear, "L")
+    gray, alpha = _rounded(fine)
+    gray.info = {name: value for name, value in image.info.items() if name != "transparency"}
+    return gray, alpha, fine
+
+
+def _eight(values: Samples) -> npt.NDArray[np.uint8]:
+    return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _rounded(fine: Fine) -> tuple[Image.Image, Image.Image | None]:
+    colors = _eight(fine.colors)
+    alpha = None if fine.alpha is None else Image.fromarray(_eight(fine.alpha))
+    return Image.fromarray(colors[..., 0] if colors.shape[2] == 1 else colors), alpha
+
+
+def _colors_of_fine(fine: Fine, profile: bytes | None, notes: list[str]) -> tuple[Fine, bytes | None, bool]:
+    """CMYK and L*a*b* of 16 bits brought to sRGB, as they are of 8; others as they are."""
+    if fine.mode == "sRGB":
+        notes.append("LAB was converted to sRGB")
+        return replace(fine, mode="RGB"), None, True
+    if fine.mode != "CMYK":
+        return fine, profile, False
+    notes.append("CMYK was converted to sRGB")
+    try:
+        if profile and profile_mode(profile) == "CMYK":
+            return Fine(convert(fine.colors, profile, None), fine.alpha, "RGB"), None, True
+    except Exception:  # Little CMS's binding has no error of its own to name
+        notes.append("its colour profile cannot be used, and was ignored")
+    left = (LEVELS - fine.colors.astype(np.uint32)) / LEVELS
+    colors = (left[..., :3] * left[..., 3:] * LEVELS).round().astype(np.uint16)
+    return Fine(colors, fine.alpha, "RGB"), None, True
+
+
+def _by_transfer(
+    own: Image.Image, fine: Fine | None, found: hdr.Transfer, gray: bool, notes: list[str]
+) -> tuple[Image.Image, Fine | None, bool, bool]:
+    """The picture in sRGB where the file says what its levels mean: (8 bits, 16 bits, grey, whether it was changed)."""
+    if not found.supported:
+        notes.append(f"its colours ({found.name}) are not known and were taken for sRGB: convert it to sRGB first")
+        return own, fine, gray, False
+    if fine:
+        colors = np.repeat(fine.colors, 3, axis=2) if fine.colors.shape[2] == 1 else fine.colors
+    else:
+        colors = np.asarray(own.convert("RGB")).astype(np.uint16) * 257
+    converted = hdr.to_srgb(colors, found)
+    gray = gray and found.primaries not in (9, 12)
+    if found.hdr:
+        notes.append(f"an HDR picture ({found.name}): tone mapped to sRGB by ITU-R BT.2390, so the result is not HDR")
+    else:
+        notes.append(f"its colours ({found.name}) were converted to sRGB")
+    image = Image.fromarray(_eight(converted))
+    image.info = own.info
+    made = Fine(converted, fine.alpha if fine else None, "RGB") if fine else None
+    if gray:
+        image = image.convert("L")
+        made = replace(made, colors=made.colors[..., :1], mode="L") if made else None
+    return image, made, gray, True
 
 
 def _to_srgb(own: Image.Image, profile: bytes | None, notes: list[str]) -> tuple[Image.Image, bytes | None]:
@@ -150,7 +256,7 @@ def _to_srgb(own: Image.Image, profile: bytes | None, notes: list[str]) -> tuple
     try:
         if profile and own.mode == "RGB" and is_srgb(profile):
             return own, profile
-        rgb = to_srgb(own, profile) if profile or own.mode == "LAB" else own
+        rgb = convert_to_srgb(own, profile) if profile or own.mode == "LAB" else own
     except PyCMSError:
         notes.append("its colour profile cannot be used, and was ignored")
         return own, None
@@ -165,39 +271,38 @@ def _to_srgb(own: Image.Image, profile: bytes | None, notes: list[str]) -> tuple
         return rgb, None
 
 
-def _spread_colors(rgb: Image.Image, alpha: Image.Image) -> Image.Image:
-    """Give wholly transparent pixels the colours near them, so that theirs, unseen till now, colour no edge.
-
-    Means over ever larger squares of the pixels that count (a pyramid of halvings), read back from coarse to fine.
-    """
-    visible = alpha.point(lambda value: 255 if value else 0)
-    if visible.getextrema()[0] == 255 or visible.getbbox() is None:
-        return rgb
-    levels = [rgb.copy()]
-    levels[0].putalpha(visible)
-    while levels[-1].getchannel("A").getextrema()[0] == 0:
-        coarser = levels[-1].reduce(2)  # premultiplied by Pillow: means of visible pixels only
-        coarser.putalpha(coarser.getchannel("A").point(lambda value: 255 if value else 0))
-        levels.append(coarser)
-    filled = levels.pop().convert("RGB")
-    for level in reversed(levels):
-        box = (0, 0, level.width / 2, level.height / 2)
-        filled = filled.resize(level.size, Image.Resampling.BILINEAR, box)
-        filled.paste(level.convert("RGB"), mask=level.getchannel("A"))
-    return filled
+def _sixteen(
+    fine: Fine, rgb: Image.Image, profile: bytes | None, kept: bytes | None, alpha: Image.Image | None
+) -> Sixteen | None:
+    """The pixels in 16 bits; None where their profile does not work in 16."""
+    try:
+        if profile and not kept and rgb.mode == "RGB" and profile_mode(profile) in ("RGB", "L"):
+            picture, beyond = Picture16(convert(fine.colors, profile, None)), None  # one way only
+        else:
+            picture, beyond = to_srgb(fine.colors, kept)
+    except Exception:  # Little CMS's binding has no error of its own to name
+        return None
+    if alpha is not None:
+        hidden = np.asarray(alpha) == 0
+        values = picture.values.copy()
+        values[hidden] = np.asarray(rgb)[hidden].astype(np.uint16) * 257
+        picture = Picture16(values)
+    return Sixteen(picture, fine.alpha, beyond)
 
 
 # -------------------------------------------------------------------------------------------------------- finishing
 
 
-def finish_photo(result: Image.Image, photo: Photo) -> Image.Image:
+def finish_photo(
+    result: Image.Image, photo: Photo, enlarge: Callable[[Image.Image], Picture] | None = None
+) -> Image.Image:
     """Make the restored picture what the photo was: its colour profile, grey, transparency and metadata.
 
     Args:
-        result: RGB in sRGB, at output size.
+        result: RGB in sRGB, at output size. enlarge: for the transparency, see `seesr.photos.alpha.restore_alpha`.
 
     Returns:
-        RGB, RGBA, L or LA; its `info` has what `write_photo` puts into the file.
+        RGB, RGBA, L or LA; its `info` has what `write_photo` puts into the file (`Photo.info_for`).
     """
     if photo.icc_profile and (photo.gray or not is_srgb(photo.icc_profile)):
         image = from_srgb(result, photo.icc_profile)
@@ -206,26 +311,6 @@ def finish_photo(result: Image.Image, photo: Photo) -> Image.Image:
     if photo.beyond_srgb is not None:
         image = add_beyond(image, photo.beyond_srgb)
     if photo.alpha is not None:
-        image.putalpha(photo.alpha.resize(result.size, Image.Resampling.BICUBIC))
-    image.info = metadata(photo, result.size)
+        image.putalpha(restore_alpha(photo.alpha, result.size, enlarge))
+    image.info = photo.info_for(result.size)
     return image
-
-
-def metadata(photo: Photo, size: tuple[int, int]) -> dict[Any, Any]:
-    """The `info` of a result of `size` (width, height)."""
-    exif = _with_size(photo.exif, size) if photo.exif else None
-    kept = {"icc_profile": photo.icc_profile, "exif": exif, "xmp": photo.xmp, "dpi": photo.dpi}
-    return {name: value for name, value in kept.items() if value}
-
-
-def _with_size(exif: bytes, size: tuple[int, int]) -> bytes:
-    tags = Image.Exif()
-    tags.load(exif)
-    details = tags.get_ifd(ExifTags.IFD.Exif)
-    for tag, value in zip((_WIDTH_TAG, _HEIGHT_TAG), size):
-        if tag in details:
-            details[tag] = value
-    return tags.tobytes()
-
-
-# ---------------------------------------------------------------------------------------------------- representations

@@ -9,7 +9,7 @@ from PIL import Image
 LEVELS = 65535
 
 
-class DeepPicture:
+class Picture16:
     """RGB of 16 bits a channel, with those methods of Pillow's pictures that a restoration uses.
 
     values: (h, w, 3), uint16.
@@ -21,12 +21,12 @@ class DeepPicture:
         self.values = values
 
     @classmethod
-    def new(cls, size: tuple[int, int]) -> "DeepPicture":
+    def new(cls, size: tuple[int, int]) -> "Picture16":
         """A black picture of `size` (width, height)."""
         return cls(np.zeros((size[1], size[0], 3), np.uint16))
 
     @classmethod
-    def of(cls, picture: Image.Image) -> "DeepPicture":
+    def of(cls, picture: Image.Image) -> "Picture16":
         """An 8-bit picture with the same colours."""
         return cls(np.asarray(picture.convert("RGB")).astype(np.uint16) * 257)
 
@@ -42,12 +42,12 @@ class DeepPicture:
     def height(self) -> int:
         return int(self.values.shape[0])
 
-    def crop(self, box: tuple[int, int, int, int]) -> "DeepPicture":
+    def crop(self, box: tuple[int, int, int, int]) -> "Picture16":
         """The part left, top, right, bottom, which must lie inside; it shares its memory."""
         left, top, right, bottom = box
-        return DeepPicture(self.values[top:bottom, left:right])
+        return Picture16(self.values[top:bottom, left:right])
 
-    def paste(self, other: "DeepPicture", box: tuple[int, ...]) -> None:
+    def paste(self, other: "Picture16", box: tuple[int, ...]) -> None:
         """Put `other` at (left, top, …)."""
         left, top = box[:2]
         self.values[top : top + other.height, left : left + other.width] = other.values
@@ -57,9 +57,9 @@ class DeepPicture:
         size: tuple[int, int],
         resample: Any = Image.Resampling.BICUBIC,
         box: tuple[float, float, float, float] | None = None,
-    ) -> "DeepPicture":
+    ) -> "Picture16":
         """As Pillow's, one channel at a time in floating point."""
-        resized = DeepPicture.new(size)
+        resized = Picture16.new(size)
         for channel in range(3):
             plane = Image.fromarray(self.values[..., channel].astype(np.float32)).resize(size, resample, box)
             resized.values[..., channel] = np.asarray(plane).round().clip(0, LEVELS)
@@ -74,7 +74,7 @@ class DeepPicture:
         return self.rounded().histogram()
 
 
-Picture = Image.Image | DeepPicture
+Picture = Image.Image | Picture16
 """A picture between the stages of a restoration: of 8 bits, as in the published code, or of 16."""
 
 
@@ -83,7 +83,7 @@ _GAP = 8  # pixels between the two pictures of a side-by-side
 
 def to_tensor(image: Picture) -> torch.Tensor:
     """RGB picture → (1, 3, h, w), float32 in [0, 1]."""
-    if isinstance(image, DeepPicture):
+    if isinstance(image, Picture16):
         array, top = image.values.astype(np.float32), LEVELS
     else:
         array, top = np.array(image.convert("RGB"), dtype=np.float32), 255
@@ -98,12 +98,12 @@ def to_pil(image: torch.Tensor, truncate: bool = False) -> Image.Image:
     return Image.fromarray(values.byte().permute(1, 2, 0).cpu().numpy())
 
 
-def to_picture(image: torch.Tensor, deep: bool, truncate: bool = False) -> Any:
-    """As `to_pil`; with `deep` a picture of 16 bits, rounded."""
-    if not deep:
+def to_picture(image: torch.Tensor, sixteen_bit: bool, truncate: bool = False) -> Picture:
+    """As `to_pil`; with `sixteen_bit` a picture of 16 bits, rounded."""
+    if not sixteen_bit:
         return to_pil(image, truncate)
     values = (image[0].float().clamp(0, 1) * LEVELS).round().permute(1, 2, 0).cpu().numpy()
-    return DeepPicture(values.astype(np.uint16))
+    return Picture16(values.astype(np.uint16))
 
 
 def side_by_side(before: Image.Image, after: Image.Image, longest: int | None = None) -> Image.Image:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from seesr.photos.pictures import DeepPicture, Picture, to_picture, to_tensor
+from seesr.photos.pictures import Picture, Picture16, to_picture, to_tensor
 from seesr.restoration.settings import ColorFix
 
 WAVELET_DILATIONS = (1, 2, 4, 8, 16)
@@ -78,7 +78,7 @@ def fix_color(image: torch.Tensor, reference: torch.Tensor, method: ColorFix) ->
 def fix_colors(restored: Any, enlarged: Any, method: ColorFix, strip_pixels: int) -> Any:
     """`restored` with the colours of `enlarged`, of the same size; the result is cut, not rounded, to 8 bits.
 
-    Both may be of 16 bits (`DeepPicture`); the result is then rounded to as many. `restored` itself may be what is
+    Both may be of 16 bits (`Picture16`); the result is then rounded to as many. `restored` itself may be what is
     returned, changed.
 
     Args:
@@ -87,10 +87,10 @@ def fix_colors(restored: Any, enlarged: Any, method: ColorFix, strip_pixels: int
     """
     if method == "none":
         return restored
-    deep = isinstance(restored, DeepPicture)
+    sixteen_bit = isinstance(restored, Picture16)
     if restored.width * restored.height <= strip_pixels:
         fixed = fix_color(to_tensor(restored), to_tensor(enlarged), method)
-        return to_picture(fixed, deep, truncate=True)
+        return to_picture(fixed, sixteen_bit, truncate=True)
     reach = WAVELET_REACH if method == "wavelet" else 0
     statistics = [*_mean_std(restored), *_mean_std(enlarged)] if method == "adain" else []
     height = max(1, reach, strip_pixels // restored.width - 2 * reach)
@@ -102,7 +102,7 @@ def fix_colors(restored: Any, enlarged: Any, method: ColorFix, strip_pixels: int
         while strips:  # the strip before this one, now that its last rows have been read once more
             restored.paste(*strips.pop())
         strip = restyle(image, *statistics) if statistics else wavelet(image, reference)
-        strips.append((to_picture(strip[..., top - above : bottom - above, :], deep, truncate=True), (0, top)))
+        strips.append((to_picture(strip[..., top - above : bottom - above, :], sixteen_bit, truncate=True), (0, top)))
     restored.paste(*strips.pop())
     return restored
 

@@ -14,7 +14,7 @@ from PIL import Image
 from torch import Tensor
 
 from seesr.errors import SeesrError
-from seesr.photos.pictures import DeepPicture, Picture, to_picture, to_tensor
+from seesr.photos.pictures import Picture, Picture16, to_picture, to_tensor
 from seesr.restoration.interfaces import VAE, ControlNet, Denoiser, Scheduler
 from seesr.restoration.outputs import Callback, Progress
 from seesr.restoration.sampling import Guidance, denoise, guide, set_timesteps, start_latents
@@ -81,8 +81,8 @@ def decode_picture(
         for place, values in vae_tiling.decode(vae, z, tile, plan.kept_bytes // shares, progress):
             yield place, values.float() / 2 + 0.5
 
-    deep = isinstance(enlarged, DeepPicture)
-    restored: Any = DeepPicture.new(enlarged.size) if deep else Image.new("RGB", enlarged.size)
+    sixteen_bit = isinstance(enlarged, Picture16)
+    restored: Any = Picture16.new(enlarged.size) if sixteen_bit else Image.new("RGB", enlarged.size)
     parts = decoded(latents, 0, 1 if lr_latents is None else 2)
     without = decoded(lr_latents, 1, 2) if lr_latents is not None else None
     for place, part in parts:
@@ -92,7 +92,7 @@ def decode_picture(
         pixels = to_tensor(enlarged.crop(area.box)).to(part.device)
         if without is not None:
             part = pixels + part - next(without)[1]
-        restored.paste(to_picture(torch.lerp(part, pixels, fidelity), deep), area.box)
+        restored.paste(to_picture(torch.lerp(part, pixels, fidelity), sixteen_bit), area.box)
     return restored
 
 

@@ -14,7 +14,7 @@ from PIL import Image
 from seesr.errors import SeesrError
 from seesr.models.enlarger import SCALE as ENLARGER_SCALE
 from seesr.models.enlarger import Enlarger
-from seesr.photos.pictures import DeepPicture, Picture, to_picture, to_tensor
+from seesr.photos.pictures import Picture, Picture16, to_picture, to_tensor
 from seesr.restoration.sizes import output_size
 from seesr.tiling.geometry import LATENT_FACTOR
 
@@ -63,14 +63,14 @@ def enlarge_learned(
     on_grid: bool,
     tile: int,
     progress: Callable[[int, int], None],
-    deep: bool = False,
+    sixteen_bit: bool = False,
 ) -> Any:
     """The learned enlarging; the result's sides are multiples of 8 with `on_grid`, else it has `output_size`.
 
     Args:
         tile: side of the enlarger's tiles in pixels of the photo.
         progress: called with the number of tiles done and of all.
-        deep: give a picture of 16 bits.
+        sixteen_bit: give a picture of 16 bits.
 
     Raises:
         SeesrError: NaN from the network.
@@ -78,7 +78,7 @@ def enlarge_learned(
     image = _large_enough(image, scale, process_size)
     size = output_size(image.width, image.height, scale)
     enlarged = ENLARGER_SCALE * image.width, ENLARGER_SCALE * image.height
-    rows = _Rows(enlarged, size, deep)
+    rows = _Rows(enlarged, size, sixteen_bit)
     for finished in enlarger.enlarge_rows(to_tensor(image), tile, progress=progress):
         for part in finished.split(_AT_ONCE, 2):
             if not torch.isfinite(part).all():
@@ -86,7 +86,7 @@ def enlarge_learned(
                     "the model's output is NaN or infinite; with `dtype` float32 too, its weights are "
                     "damaged: fetch them again"
                 )
-            rows.append(to_picture(part, deep))
+            rows.append(to_picture(part, sixteen_bit))
     return _to_latent_grid(rows.result) if on_grid else rows.result
 
 
@@ -94,11 +94,11 @@ class _Rows:
     """A picture of `source` size that comes from top to bottom, resized bicubically to `size` as it comes.
 
     The same as resizing it as a whole, first across and then down, up to the rounding of Pillow's filter weights.
-    `result` is the whole; with `deep`, of 16 bits.
+    `result` is the whole; with `sixteen_bit`, of 16 bits.
     """
 
-    def __init__(self, source: tuple[int, int], size: tuple[int, int], deep: bool = False) -> None:
-        self.new: Callable[[tuple[int, int]], Any] = DeepPicture.new if deep else partial(Image.new, "RGB")
+    def __init__(self, source: tuple[int, int], size: tuple[int, int], sixteen_bit: bool = False) -> None:
+        self.new: Callable[[tuple[int, int]], Any] = Picture16.new if sixteen_bit else partial(Image.new, "RGB")
         self.source, self.result = source, self.new(size)
         self.step = source[1] / size[1]  # rows of the source for one of the result
         self.reach = 2 * max(1.0, self.step)  # of the bicubic filter, in rows of the source

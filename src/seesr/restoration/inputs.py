@@ -9,9 +9,9 @@ from PIL import Image, ImageOps
 
 from seesr.errors import SeesrError
 from seesr.photos.photo import read_photo
-from seesr.photos.pictures import LEVELS, DeepPicture, Picture
+from seesr.photos.pictures import LEVELS, Picture, Picture16
 
-PhotoInput = Image.Image | DeepPicture | np.ndarray | torch.Tensor | str | Path
+PhotoInput = Image.Image | Picture16 | np.ndarray | torch.Tensor | str | Path
 """One photo, or a batch of them where an array or tensor has four axes."""
 
 TAKEN = (
@@ -21,13 +21,13 @@ TAKEN = (
 _SLACK = 0.05  # resizing overshoots a little; what is further from [0, 1] is another range
 
 
-def read_inputs(image: Any, deep: bool) -> list[Picture]:
+def read_inputs(image: Any, sixteen_bit: bool) -> list[Picture]:
     """Upright pictures in RGB.
 
     Args:
         image: a `PhotoInput`, or a list or tuple of them. EXIF's orientation is applied, transparency dropped; 16 bits
             and floats are scaled by their range, whatever values occur.
-        deep: keep 16 bits where a photo has more than 8.
+        sixteen_bit: keep 16 bits where a photo has more than 8.
 
     Raises:
         SeesrError: it is something else, holds no photo, or has floats beyond [0, 1].
@@ -35,13 +35,14 @@ def read_inputs(image: Any, deep: bool) -> list[Picture]:
     photos = [photo for each in (image if isinstance(image, list | tuple) else [image]) for photo in _pictures(each)]
     if not photos:
         raise SeesrError(f"`image` holds no photo; give {TAKEN}")
-    return [photo if deep or not isinstance(photo, DeepPicture) else photo.rounded() for photo in photos]
+    return [photo if sixteen_bit or not isinstance(photo, Picture16) else photo.rounded() for photo in photos]
 
 
 def _pictures(image: Any) -> list[Picture]:
     if isinstance(image, str | Path):
-        return [read_photo(Path(image).expanduser()).rgb]
-    if isinstance(image, DeepPicture):
+        photo = read_photo(Path(image).expanduser())
+        return [photo.picture(16 if photo.sixteen is not None else 8)]
+    if isinstance(image, Picture16):
         return [image]
     if isinstance(image, Image.Image):
         return [_of_pil(image)]
@@ -83,7 +84,7 @@ def _of_array(values: np.ndarray) -> Picture:
         if not -_SLACK <= low <= high <= 1 + _SLACK:  # NaN too
             raise SeesrError(f"`image` has floats from {low:.4g} to {high:.4g}; bring them to [0, 1]")
         values = (values.astype(np.float32).clip(0, 1) * LEVELS).round().astype(np.uint16)
-    return DeepPicture(np.ascontiguousarray(values))
+    return Picture16(np.ascontiguousarray(values))
 
 
 def _shape(values: Any) -> str:

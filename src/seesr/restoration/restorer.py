@@ -23,7 +23,7 @@ from PIL import Image
 from seesr.errors import SeesrError, SeesrWarning
 from seesr.models.enlarger import Enlarger
 from seesr.models.tagging import PhotoTagger, Tag
-from seesr.photos.pictures import DeepPicture, Picture, to_tensor
+from seesr.photos.pictures import Picture, Picture16, to_tensor
 from seesr.restoration.color_fix import fix_colors
 from seesr.restoration.enlarging import enlarge_bicubic, enlarge_learned
 from seesr.restoration.inputs import PhotoInput, read_inputs
@@ -162,7 +162,7 @@ class Restorer:
                 from the model.
         """
         chosen = self.settings(profile, **settings)
-        photos = read_inputs(image, deep=chosen.bits == 16)
+        photos = read_inputs(image, sixteen_bit=chosen.bits == 16)
         if chosen.num_inference_steps and self.unet is None:
             raise SeesrError("this model has no diffusion part: only its enlarger can be run (`profile` fast)")
         if output_type not in ("pil", "np", "pt"):
@@ -181,7 +181,7 @@ class Restorer:
             self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
             out.notes.append(note)
         if output_type == "np":
-            out.images = [x.values if isinstance(x, DeepPicture) else np.asarray(x) for x in out.images]
+            out.images = [x.values if isinstance(x, Picture16) else np.asarray(x) for x in out.images]
         elif output_type == "pt":
             out.images = [to_tensor(picture)[0] for picture in out.images]
         return out if return_dict else out.to_tuple()
@@ -226,7 +226,7 @@ class Restorer:
         out: SeeSROutput,
     ) -> None:
         seconds: dict[str, float] = {}
-        scale, deep = settings.scale, settings.bits == 16
+        scale, sixteen_bit = settings.scale, settings.bits == 16
 
         # 1, 2. What is in the photo: tags for the text prompt, the embedding for RCA
         with _timed(seconds, "tags"):
@@ -238,7 +238,7 @@ class Restorer:
         with _timed(seconds, "enlarge"):
             if self.enlarger is None:
                 bicubic = enlarge_bicubic(photo, work_scale(scale), settings.process_size)
-                enlarged = DeepPicture.of(bicubic) if deep and isinstance(bicubic, Image.Image) else bicubic
+                enlarged = Picture16.of(bicubic) if sixteen_bit and isinstance(bicubic, Image.Image) else bicubic
                 callback(Progress("enlarge", 1, 1))
             else:
 
@@ -246,7 +246,9 @@ class Restorer:
                     callback(Progress("enlarge", done, total))
 
                 sizes = work_scale(scale), settings.process_size
-                enlarged = enlarge_learned(self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, deep)
+                enlarged = enlarge_learned(
+                    self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, sixteen_bit
+                )
 
         # 4 to 10. Diffusion and colour fix
         picture = enlarged

@@ -2,25 +2,30 @@
 
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, get_args
+
+import torch
+from PIL import Image
 
 from seesr.apps.jobs.folder import Job
-from seesr.apps.jobs.tagged import strip, write_tags
 from seesr.apps.options import in_options
 from seesr.apps.prompt_files import write_prompts
 from seesr.errors import SeesrError
-from seesr.photos.files import check_writable, format_notes, longest_side, write_photo
+from seesr.photos.files import check_writable, format_notes, longest_side, write_photo, write_sixteen
 from seesr.photos.limits import check_result_fits, free_memory
+from seesr.photos.metadata import Strip
 from seesr.photos.photo import Photo, finish_photo, read_photo
-from seesr.photos.pictures import DeepPicture, side_by_side
-from seesr.photos.sixteen_bit import finish_deep, write_deep
+from seesr.photos.pictures import Picture, Picture16, side_by_side
+from seesr.photos.sixteen_bit import Result16, choose_bits, finish_sixteen
+from seesr.restoration.enlarging import enlarge_learned
 from seesr.restoration.outputs import SeeSROutput
 from seesr.restoration.restorer import Restorer
 from seesr.restoration.settings import Settings
-from seesr.restoration.sizes import output_size, target_scale, working_size
+from seesr.restoration.sizes import output_size, target_scale, work_scale, working_size
+from seesr.restoration.work_plan import usual_plan
 
-STRIP = ("all", "location")
+STRIP: tuple[Strip, ...] = get_args(Strip)
 
 _ROOMY = 8 << 30  # bytes free beside which the enlarger's tiles need not be counted
 
@@ -31,7 +36,8 @@ class RestoreOptions:
 
     scale, longest, fit, purpose: size of the result, at most one of them (`seesr.restoration.sizes.target_scale`).
     no_enlarge: no result is larger than its photo. only_smaller: photos that have the size already are left alone.
-    max_pixels: photos with more are refused. quality: of JPEG, WebP and AVIF. bits: 8 or 16 a channel.
+    max_pixels: photos with more are refused. quality: of JPEG, WebP and AVIF.
+    bits: 8 or 16 a channel; None: 16 where the photo has them and the file can hold them.
     compare: write a side-by-side as well. write_tags: put the tags seen among the keywords. strip: metadata left out,
         "all" or "location".
     overwrite: do again what is done, and replace files of others. save_prompts: write tags, prompts and settings
@@ -47,10 +53,10 @@ class RestoreOptions:
     no_enlarge: bool = False
     only_smaller: bool = False
     quality: int = 95
-    bits: int = 8
+    bits: int | None = None
     compare: bool = False
     write_tags: bool = False
-    strip: str | None = None
+    strip: Strip = "none"
     overwrite: bool = False
     save_prompts: bool = False
     settings: dict[str, Any] = field(default_factory=dict)
@@ -61,10 +67,10 @@ class RestoreOptions:
         Raises:
             SeesrError: two sizes, a scale out of range, other bits than 8 and 16, or nothing that can be stripped.
         """
-        if self.bits not in (8, 16):
+        if self.bits not in (None, 8, 16):
             raise SeesrError(f"`bits` cannot be {self.bits}; it must be 8 or 16")
-        if self.strip is not None and self.strip not in STRIP:
-            raise SeesrError(f"`strip` cannot be {self.strip!r}; use {' or '.join(STRIP)}")
+        if self.strip not in STRIP:
+            raise SeesrError(f"`strip` cannot be {self.strip!r}; use {', '.join(STRIP)}")
         sizes = self.longest, self.fit, self.purpose
         if self.scale is not None or sum(size is not None for size in sizes) > 1:
             target_scale(1, 1, self.scale, *sizes)
@@ -80,9 +86,9 @@ class RestoreOptions:
         settings.pop("memory", None)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in {**parts, **settings}.items()}
 
-    def asked(self, scale: float) -> dict[str, Any]:
-        """Keyword arguments of the pipeline's call for a result of `scale`."""
-        return self.settings | {"scale": scale, "bits": self.bits}
+    def asked(self, scale: float, bits: int) -> dict[str, Any]:
+        """Keyword arguments of the pipeline's call for a result of `scale`, of `bits` a channel."""
+        return self.settings | {"scale": scale, "bits": bits}
 
     def scale_for(self, size: tuple[int, int]) -> float | None:
         """The scale for a photo of `size` (width, height); None if it is to be left alone.
@@ -111,7 +117,7 @@ def open_photo(restorer: Restorer, job: Job, options: RestoreOptions) -> Opened 
     Raises:
         SeesrError: it cannot.
     """
-    photo = read_photo(job.source, options.max_pixels)
+    photo = read_photo(job.source, options.max_pixels, strip=options.strip)
     scale = options.scale_for(photo.rgb.size)
     if scale is None:
         return None
@@ -119,10 +125,11 @@ def open_photo(restorer: Restorer, job: Job, options: RestoreOptions) -> Opened 
     check_writable(job.target, size)
     if job.sheet:
         check_writable(job.sheet)
-    settings = restorer.settings(**options.asked(scale))
+    bits = choose_bits(photo, job.target, options.bits)
+    settings = restorer.settings(**options.asked(scale, bits))
     worked = working_size(photo.rgb.size, scale, settings.process_size)
     diffuse = settings.num_inference_steps > 0
-    wanted = job.target, size, options.compare, options.bits, worked, photo.rgb.size, diffuse
+    wanted = job.target, size, options.compare, bits, worked, photo.rgb.size, diffuse
     check_result_fits(*wanted)  # before what is slower to count
     if settings.memory is None and (diffuse or free_memory() < _ROOMY):
         working = restorer.working_bytes(photo.rgb.size, scale, settings)
@@ -130,51 +137,72 @@ def open_photo(restorer: Restorer, job: Job, options: RestoreOptions) -> Opened 
     return Opened(photo, settings, size)
 
 
+@dataclass(frozen=True)
+class Finished:
+    """A restored picture made what its photo was, and in sRGB for the side-by-side. result: what the model tells."""
+
+    picture: Image.Image | Result16
+    restored: Image.Image
+    result: SeeSROutput
+    notes: list[str]
+
+
 def restore_photo(
     restorer: Restorer, opened: Opened, options: RestoreOptions, on_event: Callable[[Any], None]
-) -> SeeSROutput:
-    """The networks' part."""
-    result: SeeSROutput = restorer(opened.photo.rgb, callback=on_event, **options.asked(opened.settings.scale))
-    return result
+) -> Finished:
+    """The networks' part: the picture, and its transparency."""
+    settings, photo, notes = opened.settings, opened.photo, list(opened.photo.notes)
+    asked = options.asked(settings.scale, settings.bits)
+    result: SeeSROutput = restorer(photo.picture(settings.bits), callback=on_event, **asked)
+    notes += filter(None, result.notes)
+    if options.write_tags:
+        photo = replace(photo, metadata=photo.metadata.with_keywords([tag.name for tag in result.tags[0]]))
+    enlarge, restored = alpha_enlarger(restorer, settings), result.images[0]
+    if isinstance(restored, Picture16):
+        if options.bits is None:
+            notes.append("16 bits a channel, as the photo has; `bits` 8 gives 8")
+        return Finished(finish_sixteen(restored, photo, enlarge), restored.rounded(), result, notes)
+    if photo.sixteen is not None:
+        notes.append("16 bits a channel became 8; `ext` png or tiff, without `bits` 8, keeps them")
+    return Finished(finish_photo(restored, photo, enlarge), restored, result, notes)
 
 
-def write_result(opened: Opened, result: SeeSROutput, job: Job, options: RestoreOptions) -> list[str]:
-    """Finish a restored picture and write it, its side-by-side first; returns what the user should know.
+def alpha_enlarger(restorer: Restorer, settings: Settings) -> Callable[[Any], Picture] | None:
+    """What enlarges a photo's transparency (`seesr.photos.alpha.restore_alpha`); None for a model without enlarger."""
+    enlarger = restorer.enlarger
+    if enlarger is None:
+        return None
+
+    def enlarge(picture: Picture) -> Picture:
+        tile, scale = usual_plan(settings).enlarger_tile, work_scale(settings.scale)
+        with torch.inference_mode():
+            enlarged: Picture = enlarge_learned(
+                enlarger, picture, scale, 0, False, tile, lambda done, total: None, settings.bits == 16
+            )
+        return enlarged
+
+    return enlarge
+
+
+def write_result(opened: Opened, finished: Finished, job: Job, options: RestoreOptions) -> list[str]:
+    """Write a finished picture, its side-by-side first; returns what the user should know.
 
     Raises:
         SeesrError: a write that fails; no half of a file is left.
     """
-    photo, restored = opened.photo, result.images[0]
-    notes = [*photo.notes, *filter(None, result.notes)]
+    notes = list(finished.notes)
+    if job.sheet:
+        sheet = side_by_side(opened.photo.rgb, finished.restored, longest_side(job.sheet))
+        write_photo(sheet, job.sheet, options.quality)
+    if isinstance(finished.picture, Result16):
+        write_sixteen(finished.picture, job.target)
+    else:
+        write_photo(finished.picture, job.target, options.quality)
     if options.save_prompts:
         profile = options.settings.get("profile") or "the model's own"
-        notes.append(f"prompts: {write_prompts(job.target, job.source, result, profile, opened.settings)}")
-    if options.strip:
-        photo = strip(photo, options.strip)
-    if options.write_tags:
-        try:
-            photo = write_tags(photo, [tag.name for tag in result.tags[0]])
-        except ValueError as error:
-            notes.append(str(error))
-    if isinstance(restored, DeepPicture):
-        if photo.deep:
-            notes.append("more than 8 bits a channel, read as 8; the result has 16")
-        deep, remarks = finish_deep(restored, photo)
-        _write_sheet(opened, restored.rounded(), job, options)
-        write_deep(deep, job.target)
-        return notes + remarks
-    if photo.deep:
-        notes.append("more than 8 bits a channel, read as 8: the result has 8; --bits 16 gives 16")
-    picture = finish_photo(restored, photo)
-    _write_sheet(opened, restored, job, options)
-    write_photo(picture, job.target, options.quality)
-    return notes + format_notes(picture, job.target)
-
-
-def _write_sheet(opened: Opened, restored: Any, job: Job, options: RestoreOptions) -> None:
-    if job.sheet:
-        sheet = side_by_side(opened.photo.rgb, restored, longest_side(job.sheet))
-        write_photo(sheet, job.sheet, options.quality)
+        path = write_prompts(job.target, job.source, finished.result, profile, opened.settings)
+        notes.append(f"prompts: {path}")
+    return [in_options(note) for note in notes + format_notes(finished.picture, job.target)]
 
 
 def reason_of(error: BaseException) -> str:

@@ -18,13 +18,12 @@ from typing import BinaryIO, Generic, TypeVar
 
 from seesr.apps.jobs.folder import Job, Plan
 from seesr.apps.jobs.manifest import Kind, Manifest, Print
-from seesr.apps.jobs.restore import Opened, RestoreOptions, open_photo, reason_of, restore_photo, write_result
+from seesr.apps.jobs.restore import Finished, Opened, RestoreOptions, open_photo, reason_of, restore_photo, write_result
 from seesr.apps.jobs.summary import Summary
 from seesr.apps.jobs.trouble import Repeated, same_for_all
 from seesr.apps.progress import RestorationBars
 from seesr.atomic import announcing
 from seesr.errors import SeesrError
-from seesr.restoration.outputs import SeeSROutput
 from seesr.restoration.restorer import Restorer
 
 _HASHED = 64 << 20  # bytes up to which a source's content is hashed, besides its size and time
@@ -44,7 +43,7 @@ class _Read:
 @dataclass(frozen=True)
 class _Restored:
     read: _Read
-    result: SeeSROutput
+    finished: Finished
     seconds: float
 
 
@@ -171,11 +170,11 @@ class Work:
             self.bars.start(read.job.source.name)
             began = time.perf_counter()
             try:
-                result = restore_photo(self.restorer, read.opened, self.options, self.bars.on_event)
+                finished = restore_photo(self.restorer, read.opened, self.options, self.bars.on_event)
             except Exception as error:
                 self._fail(read.job, read.found, error)
             else:
-                self._restored.put(_Restored(read, result, time.perf_counter() - began))
+                self._restored.put(_Restored(read, finished, time.perf_counter() - began))
 
     def _writing(self) -> None:
         for item in self._restored:
@@ -188,7 +187,7 @@ class Work:
                     self.manifest.announce(path, read.job.source, read.found, file, made)
 
                 with announcing(told):
-                    notes = write_result(read.opened, item.result, job, self.options)
+                    notes = write_result(read.opened, item.finished, job, self.options)
                 self.manifest.done(job.target, *([job.sheet] if job.sheet else []))
             except Exception as error:
                 self._fail(job, read.found, error)
@@ -208,8 +207,8 @@ class Work:
         self.bars.say(f"{job.source} → {job.target}  ({sizes}, {item.seconds:.1f} s)")
         if job.sheet:
             self.bars.say(f"  side by side: {job.sheet}", "dim")
-        if item.result.tags[0]:
-            self.bars.say(f"  saw {', '.join(tag.name for tag in item.result.tags[0])}", "dim")
+        if item.finished.result.tags[0]:
+            self.bars.say(f"  saw {', '.join(tag.name for tag in item.finished.result.tags[0])}", "dim")
         for note in notes:
             self.bars.say(f"  note: {note}")
 
