@@ -9,13 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from seesr.apps.jobs.manifest import NAME, Known
-from seesr.photos.files import READABLE, WRITABLE
+from seesr.photos.kinds import PICTURE_SUFFIXES, READABLE
 
-_OTHERS = """
-.apng .arw .bpg .cr2 .cr3 .cur .dds .dib .dng .exr .gpr .hdr .heics .hif .icns .ico .j2k .jfi .jfif .jif .jp2 .jpe .jpf
-.jpx .jxl .jxr .mpo .nef .nrw .orf .pbm .pcx .pef .pfm .pnm .psb .psd .qoi .raf .raw .rw2 .sgi .srw .svg .tga .wdp .x3f
-.xbm .xcf"""
-PICTURES = READABLE | WRITABLE | frozenset(_OTHERS.split())
+PICTURES = PICTURE_SUFFIXES
 """Suffixes of files that a person would call pictures, read or not."""
 
 
