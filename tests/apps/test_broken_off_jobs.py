@@ -35,6 +35,7 @@ def start(*arguments: object, seconds: float, messages: Path = Path(os.devnull),
     try:
         said = os.open(messages, os.O_WRONLY | os.O_CREAT, 0o666)
         os.dup2(said, 1), os.dup2(said, 2)
+        sys.stdout = sys.stderr = os.fdopen(said, "w", buffering=1)  # pytest has its own in their place
         if user is not None:
             os.setuid(user)
         seesr.loading.load_restorer = lambda *_, **__: QuickRestorer(seconds)  # type: ignore[assignment,return-value]
@@ -92,7 +93,8 @@ def test_killed_at_twenty_moments(photos: Path, tmp_path: Path) -> None:
 
 def test_ended_by_request(photos: Path, tmp_path: Path) -> None:
     child = start("upscale", photos, "-o", tmp_path / "out", seconds=0.05)
-    while not (tmp_path / "out" / "0" / "03.png").exists():
+    until = time.monotonic() + 60
+    while not (tmp_path / "out" / "0" / "03.png").exists() and time.monotonic() < until:
         time.sleep(0.01)
     os.kill(child, signal.SIGTERM)
     assert code_of(child) == 130

@@ -168,11 +168,11 @@ def test_every_failure_names_its_file_and_pictures_left_out_are_told(
     seesr: Run, quick: QuickRestorer, tmp_path: Path
 ) -> None:
     photo(tmp_path / "in" / "large.png", (60, 40)), photo(tmp_path / "in" / "tiny.png", (2, 2))
-    (tmp_path / "in" / "scan.tga").write_bytes(b"")
+    (tmp_path / "in" / "scan.psd").write_bytes(b"")
     outcome = seesr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--to", 90)
     assert outcome.code == 2
     assert re.search(r"failed: .*tiny\.png: --to 90 would make 2 x 2 pixels 45 times as large", outcome.err)
-    assert "left out, not read: 1 .tga" in outcome.err
+    assert "left out, not read: 1 .psd" in outcome.err
 
 
 @pytest.mark.parametrize("name", ["out.jfif", "out.tga", "x.png"])

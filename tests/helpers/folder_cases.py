@@ -20,6 +20,8 @@ MARKUP = ("IMG_1 [edited].png", "[bold red]x.png", "set [/last] x/b.png", "z.png
 class QuickRestorer:
     """Takes the place of a model; sees a cat everywhere."""
 
+    enlarger = None
+
     def __init__(self, seconds: float = 0.0, on_photo: Callable[[int], None] = lambda count: None) -> None:
         self.seconds, self.on_photo, self.count = seconds, on_photo, 0
 
