@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -44,6 +45,8 @@ def start(*arguments: object, seconds: float, messages: Path = Path(os.devnull),
         code = 0
     except SystemExit as stop:
         code = int(stop.code or 0)
+    except BaseException:
+        traceback.print_exc()
     finally:
         os._exit(code)
 
@@ -93,7 +96,7 @@ def test_killed_at_twenty_moments(photos: Path, tmp_path: Path) -> None:
 
 def test_ended_by_request(photos: Path, tmp_path: Path) -> None:
     child = start("upscale", photos, "-o", tmp_path / "out", seconds=0.05)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 12
     while not (tmp_path / "out" / "0" / "03.png").exists() and time.monotonic() < until:
         time.sleep(0.01)
     os.kill(child, signal.SIGTERM)
@@ -145,16 +148,22 @@ def test_a_full_disk(
     assert done.items() <= contents(disk / "out").items()
 
 
-def test_a_folder_that_becomes_read_only(photos: Path) -> None:
+def test_a_folder_that_becomes_read_only(
+    photos: Path, seesr: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         place.chmod(0o777)
         shutil.copytree(photos, place / "in")
         out, messages = place / "out", place / "messages.txt"
+        monkeypatch.setattr("seesr.loading.load_restorer", lambda *_, **__: QuickRestorer(0))
+        seesr("upscale", place / "in" / "0", "-o", place / "before")  # imports what is not readable for `user`
         nobody = 65534 if os.getuid() == 0 else None  # root may write anywhere
         child = start("upscale", place / "in", "-o", out, seconds=0.03, messages=messages, user=nobody)
-        while not (out / "0" / "03.png").exists():
+        until = time.monotonic() + 12
+        while not (out / "0" / "03.png").exists() and time.monotonic() < until:
             time.sleep(0.01)
+        assert (out / "0" / "03.png").exists(), messages.read_text()
         folders = [out, *(path for path in out.iterdir() if path.is_dir())]
         for folder in folders:
             folder.chmod(0o555)
