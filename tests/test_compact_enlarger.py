@@ -1,4 +1,4 @@
-"""The compact enlarger: published weights by value, growth that changes nothing, one interface, training out of a bank."""
+"""The compact enlarger: published weights by value, growth that changes nothing, one interface with the other."""
 
 import json
 from pathlib import Path

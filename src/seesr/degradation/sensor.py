@@ -52,8 +52,7 @@ def add_sensor_noise(image: Tensor, plan: SensorPlan) -> Tensor:
 
 def to_raw(image: Tensor, plan: SensorPlan) -> Tensor:
     """sRGB (3, H, W) in [0, 1] -> the sensor's linear light, alike."""
-    x = image.clamp(0, 1)
-    x = torch.lerp(x, 0.5 - torch.sin(torch.asin(1 - 2 * x) / 3), plan.tone)
+    x = _tone_undone(image.clamp(0, 1), plan.tone)
     x = torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
     x = torch.einsum("dc,chw->dhw", torch.linalg.inv(_color_matrix(plan, x)), x).clamp(0, 1)
     bright = ((x.mean(0, keepdim=True) - _KNEE).clamp(min=0) / (1 - _KNEE)) ** 2
@@ -120,6 +119,15 @@ def _color_matrix(plan: SensorPlan, like: Tensor) -> Tensor:
 
 def _tone(x: Tensor, share: float) -> Tensor:
     return torch.lerp(x, 3 * x**2 - 2 * x**3, share)
+
+
+def _tone_undone(y: Tensor, share: float) -> Tensor:
+    """The x of which `_tone` makes y, by Newton's method from a guess that is right for a share of 0 and of 1."""
+    x = torch.lerp(y, 0.5 - torch.sin(torch.asin(1 - 2 * y) / 3), share)
+    for _ in range(2):
+        slope = (1 - share) + share * 6 * x * (1 - x)
+        x = (x - (_tone(x, share) - y) / slope.clamp(min=0.2)).clamp(0, 1)
+    return x
 
 
 def _smooth(planes: Tensor, sigma: float) -> Tensor:
