@@ -13,9 +13,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seesr.evaluation.backbones import VGG16_CHANNELS
 from seesr.evaluation.dists import Dists
 from seesr.evaluation.texture import FLAT, local_deviation
 from seesr.training.discriminator import frozen_scores
+from seesr.training.feature_distances import StageDistances, TrainingPool
 
 DETAILED = 6.0
 """Local deviation in levels of 255 from which on a target has detail; between `FLAT` and it the losses pass over."""
@@ -37,7 +39,12 @@ class LossWeights:
     @property
     def perceptual(self) -> bool:
         """Whether any term reads VGG's features or a discriminator."""
-        return any((self.dists, self.features, self.adversarial, self.adversarial_pixels))
+        return bool(self.dists or self.features or self.judged)
+
+    @property
+    def judged(self) -> bool:
+        """Whether discriminators take part."""
+        return bool(self.adversarial or self.adversarial_pixels)
 
 
 class Perception(NamedTuple):
@@ -45,26 +52,38 @@ class Perception(NamedTuple):
 
     dists: Tensor  # ()
     features: Tensor  # (), mean squared distance of normalised features
-    of_restored: list[Tensor]  # channel-normalised, (B, C_k, H_k, W_k) for each of the five stages
+    of_restored: list[Tensor]  # (B, C_k, H_k, W_k) for each of the five stages
     of_target: list[Tensor]
+
+    def normalised(self) -> tuple[list[Tensor], list[Tensor]]:
+        """The features as discriminators read them: unit vectors over the channels."""
+        return [normalise(features) for features in self.of_restored], [normalise(f) for f in self.of_target]
 
 
 class PerceptualLoss(nn.Module):
-    """DISTS and normalised feature distance of (B, 3, H, W) pictures in [0, 1], each a mean over the batch."""
+    """DISTS and normalised feature distance of (B, 3, H, W) pictures in [0, 1], each a mean over the batch.
+
+    Gradients reach the first of the two only.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.dists = Dists()
-        self._passes: list[list[Tensor]] = []
-        self.dists.vgg.register_forward_hook(lambda module, inputs, output: self._passes.append(output))
+        self.dists = Dists(pool=TrainingPool)
 
     def forward(self, restored: Tensor, target: Tensor) -> Perception:
-        self._passes.clear()
-        dists = self.dists(restored, target).mean()
-        of_restored, of_target = ([normalise(f) for f in features] for features in self._passes)
-        self._passes.clear()
-        distance = torch.stack([(a - b).square().sum(1).mean() for a, b in zip(of_restored, of_target)]).mean()
-        return Perception(dists, distance, of_restored, of_target)
+        vgg, channels = self.dists.vgg, (3, *VGG16_CHANNELS)
+        of_restored = vgg(restored)
+        with torch.no_grad():
+            of_target = vgg(target)
+        similarity = torch.zeros(len(restored), device=restored.device)
+        distances = []
+        pairs = zip([restored, *of_restored], [target, *of_target])
+        weights = zip(self.dists.alpha.split(channels), self.dists.beta.split(channels))
+        for (x, y), (alpha, beta) in zip(pairs, weights):
+            similar, distance = StageDistances.apply(x, y, alpha, beta)
+            similarity = similarity + similar
+            distances.append(distance)
+        return Perception((1 - similarity).mean(), torch.stack(distances[1:]).mean(), of_restored, of_target)
 
 
 def normalise(features: Tensor) -> Tensor:
@@ -127,16 +146,18 @@ def restoration_loss(
     if not weights.perceptual:
         return {"loss": pixels, "generator": pixels} | terms
     perception = perceive(restored, target)
-    *of_features, of_pixels = frozen_scores(discriminator, restored, perception.of_restored)
+    terms |= {"dists": perception.dists, "features": perception.features}
+    generator = pixels + weights.dists * terms["dists"] + weights.features * terms["features"]
+    if not weights.judged:
+        return {"loss": generator, "generator": generator} | terms
+    of_restored, of_target = perception.normalised()
+    *of_features, of_pixels = frozen_scores(discriminator, restored, of_restored)
     terms |= {
-        "dists": perception.dists,
-        "features": perception.features,
         "adversarial": generator_hinge(of_features),
         "adversarial_pixels": generator_hinge([of_pixels]),
     }
-    fake = discriminator(restored.detach(), [features.detach() for features in perception.of_restored])
-    terms["discriminator"] = discriminator_hinge(discriminator(target, perception.of_target), fake)
-    generator = pixels + weights.dists * terms["dists"] + weights.features * terms["features"]
+    fake = discriminator(restored.detach(), [features.detach() for features in of_restored])
+    terms["discriminator"] = discriminator_hinge(discriminator(target, of_target), fake)
     if step >= weights.adversarial_from:
         generator = generator + weights.adversarial * terms["adversarial"]
         generator = generator + weights.adversarial_pixels * terms["adversarial_pixels"]
