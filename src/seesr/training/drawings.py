@@ -64,7 +64,8 @@ def _paper(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     along = (x * math.cos(angle) + y * math.sin(angle))[..., None]  # (height, width, 1)
     along = (along - along.min()) / (np.ptp(along) + 1e-6)
-    return (first + along * (second - first)).round().astype(np.uint8)
+    pixels: np.ndarray = (first + along * (second - first)).round().astype(np.uint8)
+    return pixels
 
 
 def _color(rng: np.random.Generator) -> Color:

@@ -21,12 +21,20 @@ _EPS = 1e-6  # c1 and c2 of DISTS
 _TINY = 1e-8  # of the squared length of a position's features
 
 
-class StageDistances(torch.autograd.Function):
-    """x, y (B, C, H, W), alpha, beta (C,) -> DISTS' similarity (B,) and the mean squared distance of unit vectors ().
+def stage_distances(x: Tensor, y: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
+    """How the features of one stage differ; gradients reach x only.
 
-    Gradients reach x only.
+    Args:
+        x, y: (B, C, H, W). alpha, beta: (C,), DISTS' weights of means and of structure.
+
+    Returns:
+        DISTS' weighted similarity (B,), and the mean squared distance of the two's unit vectors ().
     """
+    similarity, distance = _StageDistances.apply(x, y, alpha, beta)  # type: ignore[no-untyped-call]
+    return similarity, distance
 
+
+class _StageDistances(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, y: Tensor, alpha: Tensor, beta: Tensor) -> tuple[Tensor, Tensor]:
         ctx.shape, ctx.dtype = x.shape, x.dtype
@@ -68,10 +76,11 @@ class StageDistances(torch.autograd.Function):
         d, f = (of_distance * part[..., None] for part in (d, f))  # (B, P, 1)
         gradient = (b + d).mul_(x).addcmul_(e + f, y).add_(a).to(ctx.dtype)
         batch, channels, height, width = ctx.shape
-        return gradient.view(batch, height, width, channels).permute(0, 3, 1, 2), None, None, None
+        gradient = gradient.view(batch, height, width, channels).permute(0, 3, 1, 2)
+        return gradient, None, None, None
 
 
-class HannPool(torch.autograd.Function):
+class _HannPool(torch.autograd.Function):
     """`seesr.evaluation.dists.L2Pool` of even sides, (B, C, H, W) -> (B, C, H/2, W/2), three times as fast on a CPU.
 
     A 3x3 convolution of each channel by itself is slow there, its gradient above all; as sums of every second row and
@@ -106,7 +115,8 @@ class HannPool(torch.autograd.Function):
         of_x[:, 0::2] = of_rows * 0.5
         of_x[:, 1::2] = quarter = of_rows * 0.25
         of_x[:, 1:-1:2].add_(quarter[:, 1:])
-        return of_x.mul_(x).permute(0, 3, 1, 2)
+        product: Tensor = of_x.mul_(x)
+        return product.permute(0, 3, 1, 2)
 
 
 class TrainingPool(L2Pool):
@@ -114,4 +124,7 @@ class TrainingPool(L2Pool):
 
     def forward(self, x: Tensor) -> Tensor:
         even = x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0
-        return HannPool.apply(x) if even and x.device.type == "cpu" else super().forward(x)
+        if not even or x.device.type != "cpu":
+            return super().forward(x)
+        pooled: Tensor = _HannPool.apply(x)  # type: ignore[no-untyped-call]
+        return pooled

@@ -17,7 +17,7 @@ from seesr.evaluation.backbones import VGG16_CHANNELS
 from seesr.evaluation.dists import Dists
 from seesr.evaluation.texture import FLAT, local_deviation
 from seesr.training.discriminator import frozen_scores
-from seesr.training.feature_distances import StageDistances, TrainingPool
+from seesr.training.feature_distances import TrainingPool, stage_distances
 
 DETAILED = 6.0
 """Local deviation in levels of 255 from which on a target has detail; between `FLAT` and it the losses pass over."""
@@ -71,16 +71,16 @@ class PerceptualLoss(nn.Module):
         self.dists = Dists(pool=TrainingPool)
 
     def forward(self, restored: Tensor, target: Tensor) -> Perception:
-        vgg, channels = self.dists.vgg, (3, *VGG16_CHANNELS)
+        vgg, channels = self.dists.vgg, [3, *VGG16_CHANNELS]
         of_restored = vgg(restored)
         with torch.no_grad():
             of_target = vgg(target)
         similarity = torch.zeros(len(restored), device=restored.device)
         distances = []
         pairs = zip([restored, *of_restored], [target, *of_target])
-        weights = zip(self.dists.alpha.split(channels), self.dists.beta.split(channels))
+        weights = zip(torch.split(self.dists.alpha, channels), torch.split(self.dists.beta, channels))
         for (x, y), (alpha, beta) in zip(pairs, weights):
-            similar, distance = StageDistances.apply(x, y, alpha, beta)
+            similar, distance = stage_distances(x, y, alpha, beta)
             similarity = similarity + similar
             distances.append(distance)
         return Perception((1 - similarity).mean(), torch.stack(distances[1:]).mean(), of_restored, of_target)

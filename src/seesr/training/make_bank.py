@@ -44,7 +44,7 @@ def make_bank(config: EnlargerConfig, samples: int, output: Path, teacher: Path 
     device = choose_device("auto")
     network = None
     if teacher:
-        network = load_enlarger(teacher, choose_dtype("auto", device)).to(device, memory_format=torch.channels_last)
+        network = load_enlarger(teacher, choose_dtype("auto", device)).to(device)
     photos = load_photos(config.photos, SCALE * SIDE, small=config.small_photos, memory_gb=config.memory_gb)
     crops = Crops(photos, SCALE * SIDE, config.seed, jitter=config.scale_jitter)
     degrader = Degrader(config)
@@ -59,7 +59,9 @@ def make_bank(config: EnlargerConfig, samples: int, output: Path, teacher: Path 
         lr, target = degrader(hr, seeds)
         pictures = {"lr": lr, "hr": target}
         if network:
-            pictures["taught"] = torch.cat([network.enlarge(part.to(device)).cpu() for part in lr.split(_AT_ONCE)])
+            pictures["taught"] = torch.cat(
+                [network.enlarge(part.to(device)).cpu() for part in torch.split(lr, _AT_ONCE)]
+            )
         unfinished = output / f"{file.name}.{os.getpid()}.part"
         save_file({name: (picture * 255).round().byte().contiguous() for name, picture in pictures.items()}, unfinished)
         unfinished.replace(file)
