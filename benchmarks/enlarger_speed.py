@@ -1,4 +1,4 @@
-"""How long enlargers take for one tile, in float32 and bfloat16, one after the other in turns: the fastest of some runs.
+"""How long enlargers take for one tile, in float32 and bfloat16, in turns: the fastest of some runs.
 
     python benchmarks/enlarger_speed.py src/seesr/assets/mini/enlarger runs/quick/train/model --side 128 --threads 2
 

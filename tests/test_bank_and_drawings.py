@@ -48,6 +48,9 @@ def test_windows_of_a_bank_stay_in_register(tmp_path: Path) -> None:
         Bank(tmp_path, crop=260, seed=0)
     with pytest.raises(SeesrError, match="no shards"):
         Bank(tmp_path / "nothing", crop=40, seed=0)
+    (tmp_path / "00001.safetensors").write_bytes(b"half a file")
+    with pytest.raises(SeesrError, match="make it again"):
+        Bank(tmp_path, crop=40, seed=0)
 
 
 @pytest.fixture
@@ -62,6 +65,7 @@ def config(tmp_path: Path) -> EnlargerConfig:
     settings |= {"validation_photos": [str(tmp_path / "photos")], "degradation": {"bicubic": 1.0}, "batch_size": 2}
     settings |= {"steps": 2, "learning_rate": 1e-3, "output": str(tmp_path / "run"), "threads": 1}
     settings |= {"discriminator": {"width": 4, "crop": 32}}
+    settings |= {"bank": str(tmp_path / "bank")}
     settings |= {"loss": {"dists": 0, "features": 0, "adversarial": 0, "taught": 1.0, "flat": 0.5}}
     (tmp_path / "config.yaml").write_text(json.dumps(settings))
     return load_config(EnlargerConfig, tmp_path / "config.yaml", [])
@@ -90,7 +94,7 @@ def test_a_bank_is_made_goes_on_and_is_trained_from(
 
     monkeypatch.setattr(enlarger, "PerceptualLoss", NoPerception)
     monkeypatch.setattr(enlarger.EnlargerStage, "validate", lambda stage, final: ({}, {}))
-    enlarger.train(tmp_path / "config.yaml", [f"bank={bank}"])
+    enlarger.train(tmp_path / "config.yaml")
     trained = CompactEnlarger.from_pretrained(tmp_path / "run" / "model")
     start = CompactEnlarger.from_pretrained(tmp_path / "start")
     assert not torch.equal(trained.body[0].weight, start.body[0].weight)
@@ -128,4 +132,6 @@ def test_the_teacher_is_followed_where_there_is_detail() -> None:
 def test_unknown_shares_are_refused(tmp_path: Path, config: EnlargerConfig) -> None:
     with pytest.raises(SeesrError, match="drawings"):
         load_config(EnlargerConfig, tmp_path / "config.yaml", ["drawings=2"])
+    with pytest.raises(SeesrError, match=r"loss\.taught"):
+        load_config(EnlargerConfig, tmp_path / "config.yaml", ["bank=null"])
     assert DegradationMix(config.degradation).shares == [1.0]

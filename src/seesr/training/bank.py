@@ -8,6 +8,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -26,7 +27,7 @@ class Bank(Dataset[dict[str, Tensor]]):
     teacher was asked, `taught`, alike.
 
     Raises:
-        SeesrError: the folder holds no shard, or the crop is larger than its samples.
+        SeesrError: the folder holds no shard or a damaged one, or the crop is larger than its samples.
     """
 
     def __init__(self, folder: Path | str, crop: int, seed: int):
@@ -35,7 +36,7 @@ class Bank(Dataset[dict[str, Tensor]]):
             raise SeesrError(f"bank: no shards in {folder}; make some with python -m seesr.training.bank")
         if crop % SCALE or not 0 < crop <= SCALE * SIDE:
             raise SeesrError(f"crop is {crop}; out of a bank it is a multiple of {SCALE}, at most {SCALE * SIDE}")
-        self.shards = [load_file(file) for file in files]
+        self.shards = [_read(file) for file in files]
         self.crop = crop
         self.seed = seed
         self._permutation = lru_cache(maxsize=2)(self._draw_permutation)
@@ -61,3 +62,15 @@ class Bank(Dataset[dict[str, Tensor]]):
 
     def _draw_permutation(self, epoch: int) -> np.ndarray:
         return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self))
+
+
+def _read(file: Path) -> dict[str, Tensor]:
+    try:
+        shard = load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise SeesrError(f"bank: {file} cannot be read ({error}); remove it and make it again") from None
+    sides = {"lr": SIDE, "hr": SCALE * SIDE, "taught": SCALE * SIDE}
+    wrong = [name for name, value in shard.items() if value.shape != (SHARD, 3, sides.get(name), sides.get(name))]
+    if wrong or not {"lr", "hr"} <= shard.keys():
+        raise SeesrError(f"bank: {file} is no shard of this version's banks; remove the folder and make it again")
+    return shard

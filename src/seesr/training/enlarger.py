@@ -68,6 +68,10 @@ class EnlargerConfig(PhotosConfig, loop.LoopConfig):
             raise SeesrError(
                 f"discriminator.crop is {self.discriminator.crop}; give a multiple of 4, at most crop ({self.crop})"
             )
+        if self.bank and self.on_device:
+            raise SeesrError("a bank is read where the loader runs; leave on_device out")
+        if self.loss.taught and not self.bank:
+            raise SeesrError("loss.taught needs a bank whose samples a teacher has seen; give one, or set it to 0")
         for name, share in (("defocus", self.defocus), ("drawings", self.drawings)):
             if not 0 <= share <= 1:
                 raise SeesrError(f"{name} is {share}; give a share from 0 to 1")
