@@ -14,6 +14,8 @@ FLAT = 1.5
 DETAILED = 8.0
 """And above which it has detail."""
 WINDOW = 7
+SHARE = 0.02
+"""Of a picture's windows, below which it has no figure: the mean of a few windows at edges says nothing."""
 
 
 def local_deviation(pictures: Tensor) -> Tensor:
@@ -33,7 +35,7 @@ def local_deviation(pictures: Tensor) -> Tensor:
 
 
 def false_texture(restored: Tensor, clean: Tensor) -> Tensor:
-    """Mean excess of local deviation where the clean picture is flat, in levels of 255; NaN where it is flat nowhere.
+    """Mean excess of local deviation where the clean picture is flat, in levels of 255; NaN where hardly anything is.
 
     Args:
         restored, clean: (B, 3, H, W) in [0, 1].
@@ -46,7 +48,7 @@ def false_texture(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def detail_kept(restored: Tensor, clean: Tensor) -> Tensor:
-    """Mean ratio of local deviations where the clean picture has detail; NaN where it has none.
+    """Mean ratio of local deviations where the clean picture has detail; NaN where it has hardly any.
 
     Args:
         restored, clean: (B, 3, H, W) in [0, 1].
@@ -59,5 +61,6 @@ def detail_kept(restored: Tensor, clean: Tensor) -> Tensor:
 
 
 def _mean(values: Tensor, where: Tensor) -> Tensor:
-    """Mean over the pixels of each picture that `where` names."""
-    return torch.where(where, values, 0).sum((1, 2, 3)) / where.sum((1, 2, 3))
+    """Mean over the windows of each picture that `where` names, NaN if they are fewer than `SHARE`."""
+    mean = torch.where(where, values, 0).sum((1, 2, 3)) / where.sum((1, 2, 3))
+    return torch.where(where.float().mean((1, 2, 3)) >= SHARE, mean, torch.nan)
