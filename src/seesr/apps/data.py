@@ -146,7 +146,9 @@ def synthetic(
     output: Output,
     count: Annotated[int, typer.Option(help="Crops.")] = 3000,
     crop: Annotated[int, typer.Option(help="Their side in pixels; low resolution is a quarter.")] = 512,
-    preset: Annotated[str, typer.Option(help="seesr, real-esrgan, mild, camera or bicubic.")] = "real-esrgan",
+    preset: Annotated[
+        str, typer.Option(help="seesr, real-esrgan, mild, camera, web, phone or bicubic.")
+    ] = "real-esrgan",
     seed: Seed = 0,
 ) -> None:
     """Make a synthetic test set in the manner of DIV2K-Val, for 'seesr evaluate'."""

@@ -9,7 +9,7 @@ import typer
 def degrade(
     photo: Annotated[Path, typer.Argument(help="A photo.", show_default=False)],
     output: Annotated[Path, typer.Option("--output", "-o", help="The degraded photo, a quarter the size.")],
-    preset: Annotated[str, typer.Option(help="seesr, real-esrgan, mild, camera or bicubic.")] = "seesr",
+    preset: Annotated[str, typer.Option(help="seesr, real-esrgan, mild, camera, web, phone or bicubic.")] = "seesr",
     seed: Annotated[int, typer.Option(help="The same seed, the same result.")] = 0,
     grid: Annotated[bool, typer.Option("--grid", help="A sheet of 16 variants instead.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a file that seesr did not write.")] = False,

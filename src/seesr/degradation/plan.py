@@ -20,8 +20,10 @@ from seesr.degradation.presets import (
     Range,
     Resize,
     ResizeMode,
+    SensorNoise,
     Stage,
 )
+from seesr.degradation.sensor import SensorPlan
 
 Size = tuple[int, int]  # height, width
 
@@ -33,8 +35,9 @@ class StagePlan:
     kernel: Kernel | None
     size: Size | None
     mode: ResizeMode
-    noise: NoisePlan | None
+    noise: NoisePlan | SensorPlan | None
     quality: int | None
+    grid: Size = (0, 0)  # rows and columns of the JPEG's first blocks that lie outside the image
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,7 @@ def draw(config: DegradationConfig, seed: int, height: int, width: int, scale: i
         size=low,
         mode=_mode(rng, config.final_modes),
         sinc=sinc,
-        jpeg_last=rng.random() < 0.5,
+        jpeg_last=rng.random() < config.jpeg_last,
         jpeg_codec=config.jpeg_codec,
     )
 
@@ -86,6 +89,7 @@ def _stage(rng: np.random.Generator, stage: Stage, reference: Size) -> StagePlan
         mode=mode,
         noise=_noise(rng, stage.noise) if stage.noise else None,
         quality=_quality(rng, stage.jpeg) if stage.jpeg else None,
+        grid=_grid(rng) if stage.jpeg and stage.jpeg.unaligned else (0, 0),
     )
 
 
@@ -122,7 +126,8 @@ def _resize(rng: np.random.Generator, resize: Resize) -> tuple[float, ResizeMode
     if choice < resize.up:
         factor = rng.uniform(1.0, resize.factor[1])
     elif choice < resize.up + resize.down:
-        factor = rng.uniform(resize.factor[0], 1.0)
+        lowest = resize.lowest > 0 and rng.random() < resize.lowest
+        factor = resize.factor[0] if lowest else rng.uniform(resize.factor[0], 1.0)
     return factor, _mode(rng, resize.modes)
 
 
@@ -130,7 +135,9 @@ def _mode(rng: np.random.Generator, modes: tuple[ResizeMode, ...]) -> ResizeMode
     return modes[rng.integers(len(modes))]
 
 
-def _noise(rng: np.random.Generator, noise: Noise) -> NoisePlan | None:
+def _noise(rng: np.random.Generator, noise: Noise | SensorNoise) -> NoisePlan | SensorPlan | None:
+    if isinstance(noise, SensorNoise):
+        return _sensor(rng, noise)
     if rng.random() >= noise.probability:
         return None
     gaussian = rng.random() < noise.gaussian
@@ -147,3 +154,25 @@ def _quality(rng: np.random.Generator, jpeg: Jpeg) -> int | None:
     if rng.random() >= jpeg.probability:
         return None
     return int(rng.integers(jpeg.quality[0], jpeg.quality[1] + 1))
+
+
+def _sensor(rng: np.random.Generator, noise: SensorNoise) -> SensorPlan:
+    shot = math.exp(rng.uniform(math.log(noise.shot[0]), math.log(noise.shot[1])))
+    return SensorPlan(
+        shot=shot,
+        read=shot * rng.uniform(*noise.read),
+        red=rng.uniform(*noise.red),
+        blue=rng.uniform(*noise.blue),
+        saturation=rng.uniform(*noise.saturation),
+        tone=rng.uniform(*noise.tone),
+        chroma=rng.uniform(*noise.chroma),
+        luma=rng.uniform(*noise.luma),
+        sharpening=rng.uniform(*noise.sharpening),
+        radius=rng.uniform(*noise.radius),
+        seed=int(rng.integers(2**63)),
+    )
+
+
+def _grid(rng: np.random.Generator) -> Size:
+    """With chroma halved, blocks begin again every 16 pixels."""
+    return int(rng.integers(16)), int(rng.integers(16))

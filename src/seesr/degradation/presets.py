@@ -3,6 +3,8 @@
 The two-stage process and the numbers of `real-esrgan` are those of Real-ESRGAN (Wang et al., ICCVW 2021,
 arXiv 2107.10833, section 3 and its appendix); `seesr` adds what SeeSR's data scripts do on top, `mild` is the gentler
 set that they ship. `camera` models a lens and a sensor instead: optical blur, one reduction, weak noise, light JPEG.
+`web` is what pages and messengers do to photos: reduced, saved as JPEG once or twice, its grid anywhere; `phone` is the
+noise of small sensors as their software leaves it, see `seesr.degradation.sensor`.
 Each sample draws its own values, uniformly within every range.
 """
 
@@ -84,8 +86,10 @@ class Resize:
     up: float
     down: float
     modes: tuple[ResizeMode, ...] = ("area", "bilinear", "bicubic")
+    lowest: float = 0.0  # share of the reductions that go all the way to `factor[0]`
 
     def __post_init__(self) -> None:
+        _check("resize", lowest=self.lowest)
         _check("resize", factor=self.factor, up=self.up, down=self.down, keep=1 - self.up - self.down)
         _check_around_one("resize", factor=self.factor)
 
@@ -112,11 +116,39 @@ class Noise:
 
 
 @dataclass(frozen=True)
+class SensorNoise:
+    """Noise of a sensor, developed into a picture: ranges of the fields of `SensorPlan`, where they are explained.
+
+    `shot` is drawn uniformly in its logarithm; the read noise follows it, `read` times it.
+    """
+
+    shot: Range
+    read: Range = (0.01, 0.1)
+    red: Range = (1.6, 2.6)
+    blue: Range = (1.4, 2.2)
+    saturation: Range = (0.2, 0.8)
+    tone: Range = (0.0, 1.0)
+    chroma: Range = (0.0, 3.0)
+    luma: Range = (0.0, 0.7)
+    sharpening: Range = (0.0, 1.2)
+    radius: Range = (0.6, 1.5)
+
+    def __post_init__(self) -> None:
+        _check("sensor noise", **vars(self))
+        if self.shot[0] <= 0:
+            raise SeesrError(f"degradation: sensor noise.shot = {self.shot} begins at 0; give a range above it")
+
+
+@dataclass(frozen=True)
 class Jpeg:
-    """JPEG with 4:2:0 chroma; integer quality, both ends included."""
+    """JPEG with 4:2:0 chroma; integer quality, both ends included.
+
+    `unaligned`: the grid of its blocks begins anywhere, as in a photo that was cropped after it was saved.
+    """
 
     quality: tuple[int, int]
     probability: float = 1.0
+    unaligned: bool = False
 
     def __post_init__(self) -> None:
         _check("jpeg", probability=self.probability)
@@ -130,7 +162,7 @@ class Stage:
 
     blur: Blur | None = None
     resize: Resize | None = None
-    noise: Noise | None = None
+    noise: Noise | SensorNoise | None = None
     jpeg: Jpeg | None = None
 
 
@@ -139,7 +171,7 @@ class DegradationConfig:
     """The whole process from HR to LR.
 
     The factors of the first stage's resize are relative to HR, those of the second to LR. At the end the image is
-    brought to the LR size and low-passed by a sinc, before or after the second stage's JPEG by equal chance.
+    brought to the LR size and low-passed by a sinc, before or after the second stage's JPEG.
     """
 
     first: Stage | None
@@ -147,10 +179,11 @@ class DegradationConfig:
     usm: bool = False  # sharpen HR first; the sharpened HR is then the target too
     final_modes: tuple[ResizeMode, ...] = ("area", "bilinear", "bicubic")
     final_sinc: float = 0.8  # probability; cutoff from pi/3 up to pi
+    jpeg_last: float = 0.5  # probability that the second stage's JPEG comes after the final resize
     jpeg_codec: Literal["pillow", "torch"] = "pillow"  # the real codec, or its differentiable approximation
 
     def __post_init__(self) -> None:
-        _check("final", final_sinc=self.final_sinc)
+        _check("final", final_sinc=self.final_sinc, jpeg_last=self.jpeg_last)
 
 
 _REAL_ESRGAN = DegradationConfig(
@@ -199,11 +232,37 @@ _CAMERA = DegradationConfig(
     final_sinc=0.0,
 )
 
+_WEB = DegradationConfig(
+    first=Stage(
+        Blur(sigma=(0.2, 1.6), probability=0.4, kinds=(("iso", 0.7), ("aniso", 0.3)), sinc_probability=0.0),
+        Resize(factor=(0.25, 1.0), up=0.0, down=1.0, modes=("area", "bicubic_antialias"), lowest=0.5),
+        jpeg=Jpeg(quality=(30, 95), probability=0.5, unaligned=True),
+    ),
+    second=Stage(jpeg=Jpeg(quality=(30, 95), unaligned=True)),
+    final_modes=("area", "bicubic_antialias"),
+    final_sinc=0.0,
+    jpeg_last=1.0,
+)
+
+_PHONE = DegradationConfig(
+    first=None,
+    second=Stage(
+        Blur(sigma=(0.4, 2.4), kinds=(("iso", 0.5), ("aniso", 0.3), ("disc", 0.2)), sinc_probability=0.0),
+        Resize(factor=(1.0, 2.0), up=0.5, down=0.0, modes=("area", "bicubic_antialias")),
+        SensorNoise(shot=(5e-5, 3e-3)),
+        Jpeg(quality=(60, 97), probability=0.8, unaligned=True),
+    ),
+    final_modes=("area", "bicubic_antialias"),
+    final_sinc=0.0,
+)
+
 PRESETS: dict[str, DegradationConfig] = {
     "seesr": replace(_REAL_ESRGAN, usm=True),
     "real-esrgan": _REAL_ESRGAN,
     "mild": _MILD,
     "camera": _CAMERA,
+    "web": _WEB,
+    "phone": _PHONE,
     "bicubic": DegradationConfig(first=None, second=Stage(), final_modes=("bicubic_antialias",), final_sinc=0.0),
 }
 

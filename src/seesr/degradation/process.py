@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from seesr.degradation.jpeg import jpeg_pillow, jpeg_torch
@@ -18,6 +19,7 @@ from seesr.degradation.noise import add_noise
 from seesr.degradation.plan import Plan, StagePlan, draw
 from seesr.degradation.presets import DegradationConfig
 from seesr.degradation.resize import resize
+from seesr.degradation.sensor import SensorPlan, add_sensor_noise
 from seesr.errors import SeesrError
 
 _CODECS = {"pillow": jpeg_pillow, "torch": jpeg_torch}
@@ -30,21 +32,25 @@ def apply(plan: Plan, hr: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _apply(plan: Plan, hr: Tensor) -> tuple[Tensor, Tensor]:
-    def compress(image: Tensor, quality: int | None) -> Tensor:
-        return image if quality is None else _CODECS[plan.jpeg_codec](image, quality)
+    def compress(image: Tensor, stage: StagePlan) -> Tensor:
+        if stage.quality is None:
+            return image
+        top, left = stage.grid
+        padded = F.pad(image[None], (left, 0, top, 0), mode="replicate")[0] if top or left else image
+        return _CODECS[plan.jpeg_codec](padded, stage.quality)[:, top:, left:]
 
     target = sharpen(hr) if plan.usm else hr
     image = target
     if plan.first is not None:
-        image = compress(_blur_resize_noise(image, plan.first), plan.first.quality)
+        image = compress(_blur_resize_noise(image, plan.first), plan.first)
     image = _blur_resize_noise(image, plan.second)
     if not plan.jpeg_last:
-        image = compress(image, plan.second.quality)
+        image = compress(image, plan.second)
     image = resize(image, plan.size, plan.mode)
     if plan.sinc is not None:
         image = blur(image, plan.sinc.weights())
     if plan.jpeg_last:
-        image = compress(image, plan.second.quality)
+        image = compress(image, plan.second)
     return (image.clamp(0, 1) * 255).round() / 255, target
 
 
@@ -64,7 +70,10 @@ def _blur_resize_noise(image: Tensor, stage: StagePlan) -> Tensor:
     if stage.size is not None:
         image = resize(image, stage.size, stage.mode)
     if stage.noise is not None:
-        image = add_noise(image, stage.noise)
+        if isinstance(stage.noise, SensorPlan):
+            image = add_sensor_noise(image, stage.noise)
+        else:
+            image = add_noise(image, stage.noise)
     return image
 
 

@@ -11,6 +11,7 @@ from seesr.degradation.kernels import Kernel
 from seesr.degradation.plan import Plan, StagePlan, draw
 from seesr.degradation.presets import preset
 from seesr.degradation.process import apply
+from seesr.degradation.sensor import SensorPlan
 from seesr.errors import SeesrError
 
 _SCALE = 4
@@ -75,7 +76,9 @@ def _stage(stage: StagePlan) -> list[str]:
         steps.append(_kernel(stage.kernel))
     if stage.size is not None:
         steps.append(f"{stage.size[1]}x{stage.size[0]} {stage.mode}")
-    if stage.noise is not None:
+    if isinstance(stage.noise, SensorPlan):
+        steps.append(f"sensor {stage.noise.shot:.2g} chroma {stage.noise.chroma:.1f}")
+    elif stage.noise is not None:
         steps.append(f"{stage.noise.kind} {stage.noise.strength:.2g}{' grey' if stage.noise.grey else ''}")
     return steps
 

@@ -8,7 +8,9 @@ import math
 from dataclasses import replace
 
 from seesr.degradation.kernels import Kernel
+from seesr.degradation.noise import NoisePlan
 from seesr.degradation.plan import Plan, Size, StagePlan
+from seesr.degradation.sensor import SensorPlan
 from seesr.errors import SeesrError
 
 
@@ -43,8 +45,21 @@ def _stage(stage: StagePlan, strength: float, reference: Size) -> StagePlan:
         stage,
         kernel=_kernel(stage.kernel, strength) if stage.kernel else None,
         size=size,
-        noise=replace(stage.noise, strength=stage.noise.strength * strength) if stage.noise else None,
+        noise=_noise(stage.noise, strength) if stage.noise else None,
         quality=None if stage.quality is None else round(100 - strength * (100 - stage.quality)),
+    )
+
+
+def _noise(noise: NoisePlan | SensorPlan, strength: float) -> NoisePlan | SensorPlan:
+    if isinstance(noise, NoisePlan):
+        return replace(noise, strength=noise.strength * strength)
+    return replace(
+        noise,
+        shot=noise.shot * strength**2,  # variances
+        read=noise.read * strength**2,
+        chroma=noise.chroma * strength,
+        luma=noise.luma * strength,
+        sharpening=noise.sharpening * strength,
     )
 
 

@@ -6,6 +6,8 @@ channels. The VGG halves its resolution by L2 pooling with a Hann window, since 
 not resized. The weights are the authors', from the PyPI package `dists-pytorch`.
 """
 
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -33,9 +35,9 @@ class Dists(nn.Module):
     alpha: torch.Tensor
     beta: torch.Tensor
 
-    def __init__(self) -> None:
+    def __init__(self, pool: Callable[[int], nn.Module] | None = None) -> None:
         super().__init__()
-        self.vgg = vgg16_features(pool=L2Pool)
+        self.vgg = vgg16_features(pool=pool or L2Pool)
         weights = torch.load(fetch_pypi_file(*_WEIGHTS), map_location="cpu", weights_only=True)
         alpha, beta = weights["alpha"].flatten(), weights["beta"].flatten()  # (1475,) each
         total = alpha.sum() + beta.sum()

@@ -117,9 +117,10 @@ class AutoencoderStage(loop.Stage):
             loss = loss + weights.dists * perception.dists + weights.features * perception.features
             if self.adversarial and step >= weights.adversarial_from:
                 discriminator = self.modules["discriminator"]
-                terms["adversarial"] = generator_hinge(frozen_scores(discriminator, restored, perception.of_restored))
-                fake = discriminator(restored.detach(), [features.detach() for features in perception.of_restored])
-                real = discriminator(target, perception.of_target)
+                of_restored, of_target = perception.normalised()
+                terms["adversarial"] = generator_hinge(frozen_scores(discriminator, restored, of_restored))
+                fake = discriminator(restored.detach(), [features.detach() for features in of_restored])
+                real = discriminator(target, of_target)
                 terms["discriminator"] = discriminator_hinge(real, fake)
                 loss = loss + weights.adversarial * terms["adversarial"] + terms["discriminator"]
         return {"loss": loss} | terms

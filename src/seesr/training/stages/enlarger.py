@@ -23,10 +23,13 @@ from seesr.errors import SeesrError
 from seesr.metrics.lpips import Lpips
 from seesr.metrics.niqe import Niqe
 from seesr.metrics.psnr_ssim import psnr
-from seesr.models.enlarger import SCALE, Enlarger
+from seesr.models.enlargers import load_enlarger
+from seesr.models.tiled_enlarger import SCALE
 from seesr.training import loop
+from seesr.training.bank import Bank
 from seesr.training.config import load_config
 from seesr.training.discriminator import Discriminator
+from seesr.training.drawings import with_drawings
 from seesr.training.loop_config import LoopConfig
 from seesr.training.losses import LossWeights, PerceptualLoss, restoration_loss
 
@@ -48,12 +51,14 @@ class DiscriminatorConfig:
 class EnlargerConfig(PhotosConfig, LoopConfig):
     """Config of `seesr train enlarger`."""
 
-    start: str  # folder of the Enlarger to start from
+    start: str  # folder of the enlarger to start from; its config.json says which network it is
     validation_photos: list[str]
     validation_samples: int = 12  # while training; all of them at the end
     crop: int = 160  # HR pixels, a multiple of 4
     degradation: dict[str, float] = field(default_factory=lambda: {"real-esrgan": 1.0})  # preset: weight
     defocus: float = 0.0  # share of the crops that are out of focus, see `seesr.degradation.defocus`
+    drawings: float = 0.0  # share of the crops that are drawn, see `seesr.training.drawings`
+    bank: str | None = None  # folder of degraded crops to cut from, instead of degrading photos while training
     loss: LossWeights = field(default_factory=LossWeights)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -65,8 +70,27 @@ class EnlargerConfig(PhotosConfig, LoopConfig):
             raise SeesrError(
                 f"discriminator.crop is {self.discriminator.crop}; give a multiple of 4, at most crop ({self.crop})"
             )
-        if not 0 <= self.defocus <= 1:
-            raise SeesrError(f"defocus is {self.defocus}; give a share from 0 to 1")
+        if self.bank and self.on_device:
+            raise SeesrError("a bank is read where the loader runs; leave on_device out")
+        if self.loss.taught and not self.bank:
+            raise SeesrError("loss.taught needs a bank whose samples a teacher has seen; give one, or set it to 0")
+        for name, share in (("defocus", self.defocus), ("drawings", self.drawings)):
+            if not 0 <= share <= 1:
+                raise SeesrError(f"{name} is {share}; give a share from 0 to 1")
+
+
+class Degrader:
+    """Crops as a training's config wants them, and their degraded copies; every sample as its seed says."""
+
+    def __init__(self, config: EnlargerConfig):
+        self.mix = DegradationMix(config.degradation)
+        self.defocus = config.defocus
+        self.drawings = config.drawings
+
+    def __call__(self, hr: Tensor, seeds: Tensor) -> tuple[Tensor, Tensor]:
+        """uint8 (B, 3, H, W) and seeds (B,) -> degraded (B, 3, H/4, W/4) and target (B, 3, H, W), both in [0, 1]."""
+        clean = defocus(hr.float() / 255, seeds, self.defocus)
+        return self.mix(with_drawings(clean, seeds, self.drawings), seeds)
 
 
 class EnlargerStage(loop.Stage):
@@ -76,17 +100,13 @@ class EnlargerStage(loop.Stage):
 
     def __init__(self, config: EnlargerConfig):
         self.config = config
-        self.degrade = DegradationMix(config.degradation)
-        photos = load_photos(
-            config.photos, config.crop, small=config.small_photos, memory_gb=config.memory_gb, whole=config.on_device
-        )
-        crops = Crops(photos, config.crop, config.seed, jitter=config.scale_jitter)
-        self.samples = OnDevice(crops) if config.on_device else crops
+        self.degrader = Degrader(config)
+        self.samples = _samples(config)
         self.validation = load_photos(config.validation_photos, VALIDATION_CROP)
         try:
-            generator = Enlarger.from_pretrained(config.start, torch_dtype=torch.float32)
+            generator = load_enlarger(config.start)
         except OSError as error:
-            raise SeesrError(f"start: no Enlarger in {config.start} ({str(error).splitlines()[0]})") from None
+            raise SeesrError(f"start: no enlarger in {config.start} ({str(error).splitlines()[0]})") from None
         self.generator = generator
         self.modules = {
             "generator": generator,
@@ -95,7 +115,7 @@ class EnlargerStage(loop.Stage):
         self.perception = PerceptualLoss()
         self.frozen = {"perception": self.perception}
 
-    def dataset(self) -> OnDevice | Crops:
+    def dataset(self) -> OnDevice | Crops | Bank:
         return self.samples
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
@@ -107,10 +127,14 @@ class EnlargerStage(loop.Stage):
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights, discriminator = self.config.loss, self.modules["discriminator"]
         batch = made(self.samples, batch)
-        hr = defocus(batch["hr"].float() / 255, batch["seed"], self.config.defocus)
-        lr, target = self.degrade(hr, batch["seed"])  # (B, 3, h, w), (B, 3, 4h, 4w)
+        taught = None
+        if isinstance(self.samples, Bank):
+            lr, target = batch["lr"].float() / 255, batch["hr"].float() / 255  # (B, 3, h, w), (B, 3, 4h, 4w)
+            taught = batch["taught"].float() / 255 if "taught" in batch else None
+        else:
+            lr, target = self.degrader(batch["hr"], batch["seed"])
         restored = self.modules["generator"](lr)
-        return restoration_loss(restored, target, weights, step, self.perception, discriminator)
+        return restoration_loss(restored, target, weights, step, self.perception, discriminator, taught)
 
     @torch.no_grad()
     def validate(self, final: bool) -> tuple[dict[str, float], dict[str, Tensor]]:
@@ -124,7 +148,7 @@ class EnlargerStage(loop.Stage):
         for number, photo in enumerate(photos):
             pixels = photo.pixels[:VALIDATION_CROP, :VALIDATION_CROP]
             hr = torch.tensor(pixels.transpose(2, 0, 1)[None], device=device).float() / 255  # (1, 3, 512, 512)
-            lr, target = self.degrade(hr, torch.tensor([VALIDATION_SEED + number]))
+            lr, target = self.degrader.mix(hr, torch.tensor([VALIDATION_SEED + number]))
             with torch.autocast(device.type, torch.bfloat16, enabled=self.config.precision == "bf16"):
                 restored = (self.generator.enlarge(lr) * 255).round() / 255
             for name, metric in compare.items():
@@ -137,9 +161,19 @@ class EnlargerStage(loop.Stage):
         return {name: fmean(found) for name, found in values.items() if found} | {"photos": len(photos)}, pictures
 
     def save(self, folder: Path) -> None:
-        half = Enlarger.from_config(self.generator.config).half()
+        half = type(self.generator).from_config(self.generator.config).half()
         half.load_state_dict(self.generator.state_dict())
         half.save_pretrained(folder)
+
+
+def _samples(config: EnlargerConfig) -> OnDevice | Crops | Bank:
+    if config.bank:
+        return Bank(config.bank, config.crop, config.seed)
+    photos = load_photos(
+        config.photos, config.crop, small=config.small_photos, memory_gb=config.memory_gb, whole=config.on_device
+    )
+    crops = Crops(photos, config.crop, config.seed, jitter=config.scale_jitter)
+    return OnDevice(crops) if config.on_device else crops
 
 
 def _discriminator(config: DiscriminatorConfig) -> Discriminator:
