@@ -14,12 +14,12 @@ from seesr.errors import SeesrError
 from seesr.metrics.texture import local_deviation
 from seesr.models.compact_enlarger import CompactEnlarger
 from seesr.models.tiled_enlarger import SCALE
-from seesr.training import enlarger
 from seesr.training.bank import SHARD, SIDE, Bank
 from seesr.training.config import load_config
 from seesr.training.drawings import with_drawings
 from seesr.training.losses import LossWeights, pixel_terms
 from seesr.training.make_bank import make_bank
+from seesr.training.stages import enlarger
 from seesr.training.stages.enlarger import EnlargerConfig
 
 
