@@ -26,11 +26,11 @@ def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
     Raises:
         SeesrError: a write that fails (no space left).
     """
-    part = path.parent / f".seesr-{uuid.uuid4().hex}.part"
+    part = _unfinished(path.with_name(uuid.uuid4().hex))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with _nameless(path.parent) or open(part, "xb") as file:
+            with _nameless(path.parent) or open(part, "x+b") as file:
                 save(file)
                 file.flush()
                 os.fsync(file.fileno())  # some file systems tell of a full disk only here
@@ -68,7 +68,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], everyone: "Acceler
 
     With `everyone` all processes write into it; without, the calling one alone.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = _unfinished(folder)
     leads = everyone is None or everyone.is_main_process
     if leads:
         shutil.rmtree(partial, ignore_errors=True)
@@ -83,7 +83,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], everyone: "Acceler
             if file.is_file():
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
-        older = folder.with_name(f".{folder.name}.older")
+        older = _unfinished(folder.with_name(f"{folder.name}.older"))
         shutil.rmtree(older, ignore_errors=True)
         if folder.exists():
             folder.rename(older)
@@ -104,7 +104,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise SeesrError(f"{out}: exists already; choose another folder or remove it first")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".seesr-{out.name}-", suffix=".part"))
     except OSError as error:
         raise SeesrError(f"{out}: cannot be written ({error.strerror})") from error
     try:
@@ -117,6 +117,11 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise SeesrError(f"{out}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unfinished(path: Path) -> Path:
+    """Where what is to be called `path` is written: `.seesr-NAME.part` beside it."""
+    return path.with_name(f".seesr-{path.name}.part")
 
 
 def _nameless(folder: Path) -> BinaryIO | None:

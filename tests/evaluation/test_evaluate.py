@@ -4,6 +4,7 @@ import base64
 import csv
 import io
 import json
+import os
 import re
 import subprocess
 import sys
@@ -215,8 +216,14 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch, testset: P
 def test_peak_memory_is_that_of_the_work(testset: Path) -> None:
     """In a process of its own: what other tests left in this one's memory would hide the difference."""
     check = f"from pathlib import Path; import test_evaluate as t; t.check_peak_memory(Path({str(testset)!r}))"
+    helpers = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
-        [sys.executable, "-c", check], cwd=Path(__file__).parent, capture_output=True, text=True, check=False
+        [sys.executable, "-c", check],
+        cwd=Path(__file__).parent,
+        env=helpers,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
 
