@@ -52,7 +52,7 @@ def write_whole(path: Path, save: Callable[[BinaryIO], object]) -> None:
     Raises:
         SeesrError: a write that fails (no space left).
     """
-    part = path.parent / f".seesr-{uuid.uuid4().hex}.part"
+    part = _unfinished(path.with_name(uuid.uuid4().hex))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -84,13 +84,22 @@ def remove_parts(folder: str | Path) -> None:
         pass  # no such folder yet, or not ours to clean
 
 
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write `content` to `path`, whole or not at all; folders are made.
+
+    Raises:
+        SeesrError: a write that fails.
+    """
+    write_whole(path, lambda file: file.write(content))
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8 to `path`, whole or not at all; folders are made.
 
     Raises:
         SeesrError: a write that fails.
     """
-    write_whole(path, lambda file: file.write(text.encode()))
+    write_bytes(path, text.encode())
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
@@ -107,7 +116,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], everyone: "Acceler
 
     With `everyone` all processes write into it; without, the calling one alone.
     """
-    partial = folder.with_name(f".{folder.name}.partial")
+    partial = _unfinished(folder)
     leads = everyone is None or everyone.is_main_process
     if leads:
         shutil.rmtree(partial, ignore_errors=True)
@@ -122,7 +131,7 @@ def write_folder(folder: Path, write: Callable[[Path], None], everyone: "Acceler
             if file.is_file():
                 with file.open("rb") as written:
                     os.fsync(written.fileno())
-        older = folder.with_name(f".{folder.name}.older")
+        older = _unfinished(folder.with_name(f"{folder.name}.older"))
         shutil.rmtree(older, ignore_errors=True)
         if folder.exists():
             folder.rename(older)
@@ -143,7 +152,7 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise SeesrError(f"{out}: exists already; choose another folder or remove it first")
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".{out.name}."))
+        temporary = Path(tempfile.mkdtemp(dir=out.parent, prefix=f".seesr-{out.name}-", suffix=".part"))
     except OSError as error:
         raise SeesrError(f"{out}: cannot be written ({error.strerror})") from error
     try:
@@ -156,6 +165,11 @@ def new_folder(out: Path) -> Iterator[Path]:
         raise SeesrError(f"{out}: cannot be written ({error.strerror or error})") from error
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _unfinished(path: Path) -> Path:
+    """Where what is to be called `path` is written: `.seesr-NAME.part` beside it."""
+    return path.with_name(f".seesr-{path.name}.part")
 
 
 def _nameless(folder: Path) -> BinaryIO | None:

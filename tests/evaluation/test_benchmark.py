@@ -1,6 +1,7 @@
 """Evaluation of folders: pairing, resuming, honest gaps, intervals and tests by value, errors that name the file."""
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from PIL import Image
 from scipy.stats import ttest_1samp
 
 from seesr.errors import SeesrError
+from seesr.evaluation import provenance
 from seesr.evaluation.benchmark import Evaluation, evaluate_folder, paired_difference
 from seesr.metrics.intervals import bootstrap_mean
 from seesr.metrics.psnr_ssim import psnr
@@ -47,6 +49,22 @@ def count_calls(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.fixture(autouse=True)
+def fresh_hashes() -> Iterator[None]:
+    yield
+    provenance.code_hash.cache_clear()
+
+
+def change_code(monkeypatch: pytest.MonkeyPatch, added: dict[str, str]) -> None:
+    """Makes modules read as if these lines stood at their ends."""
+
+    def source(module: str) -> str:
+        return provenance._file(module).read_text() + "\n" + added.get(module, "")
+
+    monkeypatch.setattr(provenance, "_source", source)
+    provenance.code_hash.cache_clear()
+
+
 def test_rows_pair_by_name(folders: tuple[Path, Path]) -> None:
     restored, _ = folders
     evaluation = evaluate_folder(*folders, metrics=["psnr"])
@@ -77,6 +95,30 @@ def test_a_second_run_computes_only_what_changed(
     assert len(calls) == 5
 
 
+def test_scores_of_changed_code_are_not_taken_from_the_cache(
+    folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls, cache = count_calls(monkeypatch), tmp_path / "scores.jsonl"
+    change_code(monkeypatch, {})
+    evaluate_folder(*folders, metrics=["PSNR"], cache=cache)
+    for comment in ("# a comment", '"""More words."""'):
+        change_code(monkeypatch, {"seesr.metrics.psnr_ssim": comment})
+        evaluate_folder(*folders, metrics=["PSNR"], cache=cache)
+    change_code(monkeypatch, {"seesr.metrics.niqe": "value = 1"})  # another metric's
+    evaluate_folder(*folders, metrics=["PSNR"], cache=cache)
+    assert len(calls) == 3
+    change_code(monkeypatch, {"seesr.metrics.psnr_ssim": "value = 1"})
+    evaluate_folder(*folders, metrics=["PSNR"], cache=cache)
+    assert len(calls) == 6
+    change_code(monkeypatch, {"seesr.photos.pictures": "value = 1"})  # which makes tensors of pictures
+    evaluate_folder(*folders, metrics=["PSNR"], cache=cache)
+    assert len(calls) == 9
+    monkeypatch.setattr(provenance, "version", lambda name: "another")
+    provenance.code_hash.cache_clear()
+    evaluate_folder(*folders, metrics=["PSNR"], cache=cache)
+    assert len(calls) == 12
+
+
 def test_errors_name_the_file(folders: tuple[Path, Path], tmp_path: Path) -> None:
     restored, reference = folders
 
@@ -86,7 +128,7 @@ def test_errors_name_the_file(folders: tuple[Path, Path], tmp_path: Path) -> Non
 
     fails("no metric 'psrn'", metrics=["psrn"])
     (tmp_path / "bad.jsonl").write_text("[1]")
-    fails(r"bad\.jsonl: no file of scores", cache=tmp_path / "bad.jsonl")
+    fails(r"bad\.jsonl: not a file of scores", cache=tmp_path / "bad.jsonl")
 
     save(restored / "b.png", 120, size=(24, 8))
     fails(r"b\.png is 24x8, its reference .*b\.bmp is 24x16")

@@ -216,11 +216,11 @@ def test_settings_reach_the_pipeline(monkeypatch: pytest.MonkeyPatch, testset: P
 def test_peak_memory_is_that_of_the_work(testset: Path) -> None:
     """In a process of its own: what other tests left in this one's memory would hide the difference."""
     check = f"from pathlib import Path; import test_evaluate as t; t.check_peak_memory(Path({str(testset)!r}))"
-    here = Path(__file__).parent
-    paths = os.pathsep.join(str(folder) for folder in (here, here.parents[0] / "helpers"))
+    helpers = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", check],
-        env=os.environ | {"PYTHONPATH": paths},
+        cwd=Path(__file__).parent,
+        env=helpers,
         capture_output=True,
         text=True,
         check=False,

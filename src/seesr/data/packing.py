@@ -9,12 +9,13 @@ import io
 import json
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from PIL import Image, ImageOps
 
+from seesr.atomic import write_text, write_whole
 from seesr.data.photos import DamagedError, decode
 from seesr.data.shards import (
     MANIFEST,
@@ -93,7 +94,7 @@ def pack(
     if not packed:
         raise SeesrError(f"none of the {len(files)} pictures in {folder} is of use; the first: {left_out[0]}")
     manifest = {"photos": len(files), "packed": packed, "left_out": left_out, "shards": shards} | settings
-    (output / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
+    write_text(output / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return manifest
 
 
@@ -153,7 +154,7 @@ def _claim(output: Path, settings: dict[str, Any]) -> None:
     if not plan.is_file():
         if any(output.glob("*.tar")):
             raise SeesrError(f"{output} holds other shards; choose another folder")
-        plan.write_text(json.dumps(settings))
+        write_text(plan, json.dumps(settings))
 
 
 def _groups(files: list[Path], shard_bytes: int) -> Iterator[list[Path]]:
@@ -171,28 +172,36 @@ def _groups(files: list[Path], shard_bytes: int) -> Iterator[list[Path]]:
 
 
 def _write_shard(shard: Path, files: list[Path], folder: Path, recipe: Recipe) -> None:
-    partial = shard.with_name(f".{shard.name}.partial")
     entries: list[Entry] = []
     left_out: list[str] = []
-    with tarfile.open(partial, "w", format=tarfile.GNU_FORMAT) as tar:
-        for file in files:
-            name = file.relative_to(folder)
-            stem = "_".join(name.with_suffix("").parts).replace(".", "_")  # in WebDataset a name ends at its first dot
-            try:
-                samples = list(_samples(file, recipe))
-            except _LeftOutError as reason:
-                left_out.append(f"{name.as_posix()}: {reason}")
-                continue
-            info = read_sidecar(file)
-            for suffix, content in samples:
-                entry = describe(str(shard), stem + suffix, _add(tar, stem + suffix, content), content)
-                told = info | {"source": name.as_posix()}
-                _add(tar, f"{Path(entry.name).stem}.json", json.dumps(told).encode())
-                entries.append(Entry(**(vars(entry) | {"info": told})))
-    with partial.open("rb") as file_:
-        digest = _sha256(file_)
-    partial.replace(shard)
+    digest = ""
+
+    def write(stream: BinaryIO) -> None:
+        nonlocal digest
+        with tarfile.open(fileobj=stream, mode="w", format=tarfile.GNU_FORMAT) as tar:
+            for file in files:
+                try:
+                    entries.extend(_pack(tar, shard, file, file.relative_to(folder), recipe))
+                except _LeftOutError as reason:
+                    left_out.append(f"{file.relative_to(folder).as_posix()}: {reason}")
+        stream.seek(0)
+        digest = _sha256(stream)
+
+    write_whole(shard, write)
     write_index(shard, sorted(entries, key=lambda entry: entry.name), sha256=digest, left_out=left_out)
+
+
+def _pack(tar: tarfile.TarFile, shard: Path, file: Path, name: Path, recipe: Recipe) -> list[Entry]:
+    """Append the samples of a picture, each with its JSON file; `name` is relative to the folder that is packed."""
+    stem = "_".join(name.with_suffix("").parts).replace(".", "_")  # in WebDataset a name ends at its first dot
+    samples = list(_samples(file, recipe))
+    info = read_sidecar(file) | {"source": name.as_posix()}
+    entries = []
+    for suffix, content in samples:
+        entry = describe(str(shard), stem + suffix, _add(tar, stem + suffix, content), content)
+        _add(tar, f"{Path(entry.name).stem}.json", json.dumps(info).encode())
+        entries.append(replace(entry, info=info))
+    return entries
 
 
 class _LeftOutError(Exception):

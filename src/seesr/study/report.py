@@ -1,7 +1,6 @@
 """A study's report: one HTML page that needs nothing else, tables as CSV, plots as PDF."""
 
 import base64
-import csv
 import html
 import io
 import math
@@ -14,12 +13,13 @@ from typing import Any
 from PIL import Image
 
 import seesr
+from seesr.atomic import csv_text, write_text
 from seesr.errors import SeesrError
-from seesr.shown import cell
 from seesr.study.design import ASKED, PUBLIC, Question, Study, read_study
 from seesr.study.plots import plot_duels, plot_ranking, plotting, save_pdf, to_svg
 from seesr.study.results import Agreement, PartResult, StudyResult, evaluate_study
 from seesr.study.statistics import RESAMPLES, SEED, Interval
+from seesr.study.tables import method_rows, rater_rows, vote_rows
 from seesr.study.votes import read_ballots
 
 _THUMBNAIL = 220
@@ -39,9 +39,9 @@ def write_report(folder: Path, output: Path, allowed_failures: int = 0) -> Study
     result = evaluate_study(study, read_ballots(folder, study), allowed_failures)
     try:
         output.mkdir(parents=True, exist_ok=True)
-        write_csv(_vote_rows(result), output / "votes.csv")
-        write_csv(_method_rows(result), output / "methods.csv")
-        write_csv(_rater_rows(result), output / "raters.csv")
+        write_text(output / "votes.csv", csv_text(vote_rows(result)))
+        write_text(output / "methods.csv", csv_text(method_rows(result)))
+        write_text(output / "raters.csv", csv_text(rater_rows(result)))
         plots = {}
         for part in result.parts:
             ranking, duels = plot_ranking(part, study.methods), plot_duels(part, study.methods)
@@ -51,82 +51,10 @@ def write_report(folder: Path, output: Path, allowed_failures: int = 0) -> Study
                 to_svg(ranking, "vote shares and strengths of the methods"),
                 to_svg(duels, "how often one method is preferred to another"),
             )
-        _write_text(output / "report.html", _page(result, plots, folder / PUBLIC / "images"))
+        write_text(output / "report.html", _page(result, plots, folder / PUBLIC / "images"))
     except OSError as error:
         raise SeesrError(f"{error.filename or output}: cannot be written ({error.strerror or error})") from error
     return result
-
-
-def write_csv(rows: list[dict[str, Any]], path: Path) -> None:
-    """Rows of the same columns; figures in full precision."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: cell(value) for key, value in row.items()} for row in rows)
-    _write_text(path, text.getvalue())
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.part")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-# --------------------------------------------------------------------------------------------------------------- tables
-
-
-def _vote_rows(result: StudyResult) -> list[dict[str, Any]]:
-    return [
-        {
-            "part": answer.part,
-            "rater": answer.rater,
-            "counted": int(answer.counted),
-            "photo": answer.photo,
-            "check": int(answer.check),
-            "chosen": answer.chosen,
-            "position": answer.position,
-            "offered": "|".join(answer.offered),
-            "seconds": answer.seconds,
-            "zoom": answer.zoom,
-        }
-        for answer in result.answers
-    ]
-
-
-def _method_rows(result: StudyResult) -> list[dict[str, Any]]:
-    rows = []
-    for part in result.parts:
-        found = part.preferences
-        for i in part.ranking:
-            row: dict[str, Any] = {"part": part.part.kind, "method": result.study.methods[i]}
-            row |= {"votes": int(found.votes[i]), "offered": int(found.offered[i]), "chance": float(found.chance[i])}
-            for name, interval in (
-                ("share", found.shares[i]),
-                ("share_wilson", found.wilson[i]),
-                ("log_strength", found.strengths[i]),
-                ("rank", found.ranks[i]),
-            ):
-                low, high = (bound if math.isfinite(bound) else "" for bound in (interval.low, interval.high))
-                row |= {name: interval.value, f"{name}_low": low, f"{name}_high": high}
-            del row["share_wilson"]  # the share once more
-            rows.append(row)
-    return rows
-
-
-def _rater_rows(result: StudyResult) -> list[dict[str, Any]]:
-    return [
-        {
-            "rater": rater.name,
-            "counted": int(rater.counted),
-            "finished": int(rater.finished),
-            "votes": rater.votes,
-            "checks": rater.checks,
-            "checks_passed": rater.passed,
-            "median_seconds": "" if rater.seconds is None else rater.seconds,
-            "agreement_with_most": "" if rater.agreement is None else rater.agreement,
-        }
-        for rater in result.raters
-    ]
 
 
 # ----------------------------------------------------------------------------------------------------------------- page

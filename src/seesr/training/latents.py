@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from seesr.atomic import write_whole
 from seesr.errors import SeesrError
 from seesr.models.dape import plain_ram
 from seesr.training import restorations
@@ -40,10 +41,10 @@ class Latents:
         return len(self.tags)
 
     def save(self, file: Path) -> None:
-        partial_file = file.with_suffix(".partial")
+        """Raises SeesrError: the file cannot be written."""
         tensors = {"clean": self.clean, "enlarged": self.enlarged, "image_embeds": self.image_embeds}
-        save_file(tensors, partial_file, {"tags": json.dumps(self.tags)})
-        partial_file.replace(file)
+        content = serialize(tensors, {"tags": json.dumps(self.tags)})
+        write_whole(file, lambda stream: stream.write(content))
 
     @staticmethod
     def load(file: Path) -> "Latents":

@@ -9,7 +9,6 @@ Sample n of a bank is a pure function of the config and of n: an interrupted com
 
 import argparse
 import logging
-import os
 from pathlib import Path
 
 import torch
@@ -62,7 +61,7 @@ def make_bank(config: EnlargerConfig, samples: int, output: Path, teacher: Path 
             pictures["taught"] = torch.cat(
                 [network.enlarge(part.to(device)).cpu() for part in torch.split(lr, _AT_ONCE)]
             )
-        unfinished = output / f"{file.name}.{os.getpid()}.part"
+        unfinished = output / f".seesr-{file.name}.part"
         save_file({name: (picture * 255).round().byte().contiguous() for name, picture in pictures.items()}, unfinished)
         unfinished.replace(file)
         logger.info("shard %d of %d", shard + 1, count)

@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import Tensor
 
+from seesr.atomic import write_bytes
 from seesr.data.samples import Crops, DegradationMix, Photo
 from seesr.errors import SeesrError
 from seesr.models.enlarger import Enlarger
@@ -78,9 +79,8 @@ def fill(
         enlarged = torch.cat([enlarger.enlarge(one.to(enlarger.device, dtype)).float().cpu() for one in lr.split(1)])
         tensors = {"hr": _bytes(target), "lr": _bytes(lr), "enlarged": _bytes(enlarged)}
         tensors["photo"] = torch.tensor([crops.photo_of(index) for index in indices])
-        partial = place.with_suffix(f".{time.monotonic_ns()}.partial")
-        save_file(tensors, partial)
-        partial.replace(place)
+        content = serialize(tensors)
+        write_bytes(place, content)
         written += 1
         logger.info("%s written", place.name)
     return written
@@ -106,7 +106,7 @@ def read(folder: Path, names: tuple[str, ...] = ("hr", "lr", "enlarged", "photo"
 def _claim(folder: Path, settings: RestorationSettings) -> None:
     place = folder / "settings.json"
     if not place.exists():
-        place.write_text(json.dumps(asdict(settings), indent=1))
+        write_text(place, json.dumps(asdict(settings), indent=1))
     elif json.loads(place.read_text()) != asdict(settings):
         raise SeesrError(f"{folder} was made with other settings ({place}); choose another folder or remove it")
 

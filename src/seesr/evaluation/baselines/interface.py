@@ -42,7 +42,8 @@ class Method(Protocol):
     """What `seesr evaluate` needs of a method.
 
     name: as it was asked for. settings: what a record of the run has to state, seeds included, as plain JSON types.
-    identity: text that changes whenever earlier results can no longer be used.
+    identity: text that changes with the settings and the weights; code and libraries are looked after elsewhere
+        (`seesr.evaluation.provenance`).
     """
 
     @property

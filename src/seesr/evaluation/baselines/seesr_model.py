@@ -10,7 +10,6 @@ import torch
 from PIL import Image
 from torch import nn
 
-import seesr
 from seesr.checkpoints.registry import resolve
 from seesr.devices import choose_dtype
 from seesr.errors import SeesrError
@@ -119,7 +118,7 @@ class SeeSRModel:
         place = resolve(self.model)
         weights = fingerprint(place) if place.is_dir() else self.model
         words = f" {self.source.identity}" if self.source is not None else ""
-        return f"{seesr.__version__} {self.device.type} {sorted(self.settings.items())} {weights}{words}"
+        return f"{self.device.type} {sorted(self.settings.items())} {weights}{words}"
 
     def restore(self, cases: Sequence[Case], scale: int) -> list[Restored]:
         pipeline = _load(self.model, self.device, self.dtype)
