@@ -16,7 +16,7 @@ import sys
 import time
 from pathlib import Path
 
-from seesr.threads import wait_asleep
+from seesr.system.threads import wait_asleep
 
 PHOTO = Path(__file__).resolve().parents[1] / "examples" / "cat.jpg"
 SETTINGS = {"spin": {"GOMP_SPINCOUNT": "300000"}, "sleep": {}, "brief": {"GOMP_SPINCOUNT": "1000"}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from seesr import threads  # noqa: F401  first: sets how threads wait, before torch is loaded
+from seesr.system import threads  # noqa: F401  first: sets how threads wait, before torch is loaded
 
 # isort: split
 import pytest

@@ -3,7 +3,7 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from seesr.discovery import announce
+from seesr.system.discovery import announce
 
 if TYPE_CHECKING:
     from seesr.errors import SeesrError, SeesrWarning
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from seesr.restoration.outputs import SeeSROutput
     from seesr.restoration.settings import Settings
 
-from seesr.threads import wait_asleep
+from seesr.system.threads import wait_asleep
 
 __version__ = "0.1.0"
 

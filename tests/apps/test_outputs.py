@@ -13,9 +13,9 @@ from folder_cases import photo
 from conftest import Outcome
 from seesr.apps.jobs.manifest import NAME, Known
 from seesr.apps.jobs.outputs import check_files, recorded
-from seesr.atomic import csv_text, remove_parts, write_text
 from seesr.errors import SeesrError
-from seesr.shown import cell, shown
+from seesr.system.atomic import csv_text, remove_parts, write_text
+from seesr.system.shown import cell, shown
 from seesr.training.loop import check_own
 
 Run = Callable[..., Outcome]

@@ -122,7 +122,7 @@ def test_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
 def test_a_killed_process_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"the old one")
     program = (
-        "import os, signal; from pathlib import Path; from seesr.atomic import write_whole\n"
+        "import os, signal; from pathlib import Path; from seesr.system.atomic import write_whole\n"
         "def save(file): file.write(b'half'); file.flush(); os.kill(os.getpid(), signal.SIGKILL)\n"
         f"write_whole(Path({str(tmp_path / 'a.png')!r}), save)"
     )

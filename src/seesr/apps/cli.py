@@ -19,7 +19,7 @@ from seesr.apps.train import train
 from seesr.apps.upscale import tags, upscale
 from seesr.apps.web.command import web
 from seesr.errors import SeesrError, SeesrWarning
-from seesr.shown import shown
+from seesr.system.shown import shown
 
 app = typer.Typer(
     help="Restore real photos with SeeSR: semantics-aware super-resolution.",

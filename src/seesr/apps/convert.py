@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from seesr.errors import SeesrError
-from seesr.shown import shown
+from seesr.system.shown import shown
 
 
 def convert(

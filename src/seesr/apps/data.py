@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from seesr.errors import SeesrError
-from seesr.shown import shown
+from seesr.system.shown import shown
 
 if TYPE_CHECKING:
     from seesr.data.packing import Progress

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from seesr.shown import shown
+from seesr.system.shown import shown
 
 if TYPE_CHECKING:
     from seesr.restoration.restorer import Restorer

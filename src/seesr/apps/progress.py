@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.text import Text
 
 from seesr.restoration.outputs import Progress as Event
-from seesr.shown import shown
+from seesr.system.shown import shown
 
 console = Console(stderr=True, highlight=False)
 """Messages and bars; results that another program may read go to standard output."""

@@ -4,9 +4,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from seesr.atomic import write_whole
 from seesr.restoration.outputs import SeeSROutput
 from seesr.restoration.settings import SPECS, Settings
+from seesr.system.atomic import write_whole
 
 
 def prompts_path(target: Path) -> Path:

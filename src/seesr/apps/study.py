@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from seesr.errors import SeesrError
-from seesr.shown import shown
+from seesr.system.shown import shown
 
 study = typer.Typer(help="Ask people which restoration they like best.", no_args_is_help=True)
 

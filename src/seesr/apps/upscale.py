@@ -9,7 +9,7 @@ import typer
 from seesr.apps.models import Device, Dtype, Model, load_model
 from seesr.apps.options import PANELS, in_options, read_settings, with_setting_options
 from seesr.errors import SeesrError
-from seesr.shown import shown
+from seesr.system.shown import shown
 
 if TYPE_CHECKING:
     from seesr.photos.metadata import Strip

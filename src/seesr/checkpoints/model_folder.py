@@ -1,7 +1,7 @@
 """A model as a folder in diffusers' layout: a subfolder a component, and `model_index.json` that names their classes.
 
 `SeeSRPipeline.from_pretrained` reads it, `SeeSRPipeline.save_pretrained` writes the same. diffusers' own
-`DiffusionPipeline.from_pretrained` reads it too: after `import seesr` (`seesr.discovery`), or without that
+`DiffusionPipeline.from_pretrained` reads it too: after `import seesr` (`seesr.system.discovery`), or without that
 with `trust_remote_code=True` by the folder's `pipeline.py`, which imports the package.
 """
 

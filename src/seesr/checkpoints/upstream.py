@@ -18,7 +18,6 @@ from safetensors.torch import save_file
 from torch import nn
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
-from seesr.atomic import new_folder
 from seesr.checkpoints.files import StateDict, find_weights, load_strictly, read_json, read_lines, read_state_dict
 from seesr.checkpoints.model_folder import write_model
 from seesr.checkpoints.ram import build_tagger, split_tied, to_published
@@ -26,6 +25,7 @@ from seesr.errors import SeesrError
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, image_attention_parameters
 from seesr.models.tagger import Tagger
 from seesr.restoration.profiles import FAST, TURBO
+from seesr.system.atomic import new_folder
 
 _OLD_VAE_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 

@@ -15,7 +15,6 @@ from typing import Any, BinaryIO
 
 from PIL import Image, ImageOps
 
-from seesr.atomic import write_text, write_whole
 from seesr.data.photos import DamagedError, decode
 from seesr.data.shards import (
     MANIFEST,
@@ -30,6 +29,7 @@ from seesr.data.shards import (
     write_index,
 )
 from seesr.errors import SeesrError
+from seesr.system.atomic import write_text, write_whole
 
 Progress = Callable[[int, int], None]
 

@@ -17,8 +17,8 @@ from typing import Any
 
 from PIL import Image
 
-from seesr.atomic import write_text
 from seesr.errors import SeesrError
+from seesr.system.atomic import write_text
 
 PICTURES = (".webp", ".jpg", ".jpeg", ".png")
 MANIFEST = "manifest.json"  # of what was packed

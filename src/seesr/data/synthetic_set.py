@@ -14,12 +14,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seesr.atomic import write_folder
 from seesr.data.photos import Photo
 from seesr.data.samples import SCALE
 from seesr.degradation import Degradation, preset
 from seesr.errors import SeesrError
 from seesr.photos.pictures import to_pil
+from seesr.system.atomic import write_folder
 
 
 def make_test_set(

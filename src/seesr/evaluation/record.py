@@ -4,11 +4,11 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from seesr.atomic import csv_text, write_text
 from seesr.evaluation.run import Results, mebibytes
-from seesr.machine import machine, versions
 from seesr.metrics.intervals import RESAMPLES, SEED
 from seesr.metrics.registry import METRICS
+from seesr.system.atomic import csv_text, write_text
+from seesr.system.machine import machine, versions
 
 
 def write_csv(results: Results, path: Path) -> None:

@@ -16,13 +16,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from seesr.atomic import write_text
 from seesr.evaluation.published import REPRODUCED_WITHIN, PublishedRow, Reproduction, published_for
 from seesr.evaluation.run import MethodResult, Results, mebibytes
-from seesr.machine import machine, versions
 from seesr.metrics.intervals import RESAMPLES, Difference, Mean
 from seesr.metrics.registry import METRICS
 from seesr.photos.photo import read_photo
+from seesr.system.atomic import write_text
+from seesr.system.machine import machine, versions
 
 MOST_PICTURES = 120
 """A report with more would be too large to open; then the worst and the best are shown."""

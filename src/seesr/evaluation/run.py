@@ -22,11 +22,11 @@ from seesr.evaluation.baselines.interface import Case, Method
 from seesr.evaluation.benchmark import Evaluation, evaluate_folder, paired_difference
 from seesr.evaluation.provenance import code_hash
 from seesr.evaluation.published import Reproduction, reproductions
-from seesr.machine import hardware
 from seesr.metrics.intervals import Difference
 from seesr.metrics.registry import get_metric
 from seesr.photos.files import write_photo
 from seesr.photos.photo import read_photo
+from seesr.system.machine import hardware
 
 SCALE = 4
 """Enlargement where there is no reference to tell it: that of all the field's test sets."""

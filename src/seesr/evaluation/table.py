@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from seesr.atomic import write_text
 from seesr.evaluation.published import REPRODUCED_WITHIN, PublishedRow, published_for
 from seesr.evaluation.report import decimals, p_text, signed
 from seesr.evaluation.run import MethodResult, Results, mebibytes
-from seesr.machine import versions
 from seesr.metrics.registry import METRICS
+from seesr.system.atomic import write_text
+from seesr.system.machine import versions
 
 
 def write_table(results: Results, path: Path) -> None:

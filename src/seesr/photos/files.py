@@ -10,7 +10,6 @@ import numpy as np
 from PIL import Image
 from PIL.ImageCms import PyCMSError
 
-from seesr.atomic import write_whole
 from seesr.errors import SeesrError
 from seesr.photos import embed
 from seesr.photos.decode import MAX_PIXELS as MAX_PIXELS
@@ -22,6 +21,7 @@ from seesr.photos.kinds import WRITABLE as WRITABLE
 from seesr.photos.metadata import Metadata
 from seesr.photos.pictures import flatten
 from seesr.photos.sixteen_bit import Result16, check_sixteen
+from seesr.system.atomic import write_whole
 
 _LONGEST = {"JPEG": 65500, "WEBP": 16383, "AVIF": 32768}  # pixels a side that encoders or, for AVIF, decoders allow
 _LONGEST_NAME = 255  # bytes, on nearly every file system

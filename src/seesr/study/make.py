@@ -18,11 +18,11 @@ from pathlib import Path
 
 from PIL import Image, ImageFilter
 
-from seesr.atomic import new_folder
 from seesr.data.pairs import pair_images
 from seesr.errors import SeesrError
 from seesr.photos.photo import read_photo
 from seesr.study.design import DEGRADED, GOOD, PUBLIC, Part, Question, Study, write_study
+from seesr.system.atomic import new_folder
 
 LONGEST = 16383
 """Pixels a side that WebP can hold."""

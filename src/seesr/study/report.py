@@ -13,7 +13,6 @@ from typing import Any
 from PIL import Image
 
 import seesr
-from seesr.atomic import csv_text, write_text
 from seesr.errors import SeesrError
 from seesr.study.design import ASKED, PUBLIC, Question, Study, read_study
 from seesr.study.plots import plot_duels, plot_ranking, plotting, save_pdf, to_svg
@@ -21,6 +20,7 @@ from seesr.study.results import Agreement, PartResult, StudyResult, evaluate_stu
 from seesr.study.statistics import RESAMPLES, SEED, Interval
 from seesr.study.tables import method_rows, rater_rows, vote_rows
 from seesr.study.votes import read_ballots
+from seesr.system.atomic import csv_text, write_text
 
 _THUMBNAIL = 220
 _QUALITY = 80

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from seesr.atomic import write_folder
 from seesr.errors import SeesrError
+from seesr.system.atomic import write_folder
 from seesr.training.averaging import WeightAverage
 from seesr.training.light import load_light, save_light
 from seesr.training.sharding import load_split, save_split

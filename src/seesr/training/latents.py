@@ -20,9 +20,9 @@ from safetensors.torch import save as serialize
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seesr.atomic import write_whole
 from seesr.errors import SeesrError
 from seesr.models.dape import plain_ram
+from seesr.system.atomic import write_whole
 from seesr.training import restorations
 
 logger = logging.getLogger(__name__)

@@ -21,8 +21,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
-from seesr.atomic import write_folder
 from seesr.errors import SeesrError
+from seesr.system.atomic import write_folder
 from seesr.training import sharding
 from seesr.training.averaging import WeightAverage
 from seesr.training.checkpoints import Checkpoints, Counters

@@ -19,10 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from seesr.atomic import write_bytes
 from seesr.data.samples import Crops, DegradationMix, Photo
 from seesr.errors import SeesrError
 from seesr.models.enlarger import Enlarger
+from seesr.system.atomic import write_bytes, write_text
 
 logger = logging.getLogger(__name__)
 

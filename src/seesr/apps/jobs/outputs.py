@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from seesr.apps.jobs.manifest import Kind, Known, Manifest, Print, Recipe
-from seesr.atomic import announcing
 from seesr.errors import SeesrError
+from seesr.system.atomic import announcing
 
 Names = Iterable[tuple[str, Iterable[str]]]
 """Files as (folder, names in it): a folder of 100,000 photos is looked at once, not file by file."""

@@ -10,9 +10,9 @@ from seesr.apps.jobs.manifest import Manifest, Print, Recipe
 from seesr.apps.jobs.restore import RestoreOptions
 from seesr.apps.jobs.work import Stopped, Work, is_done
 from seesr.apps.progress import RestorationBars, say
-from seesr.atomic import remove_parts
 from seesr.errors import SeesrError
 from seesr.restoration.restorer import Restorer
+from seesr.system.atomic import remove_parts
 
 GO_ON = "the same command goes on from here"
 INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended

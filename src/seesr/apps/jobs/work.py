@@ -22,9 +22,9 @@ from seesr.apps.jobs.restore import Finished, Opened, RestoreOptions, open_photo
 from seesr.apps.jobs.summary import Summary
 from seesr.apps.jobs.trouble import Repeated, same_for_all
 from seesr.apps.progress import RestorationBars
-from seesr.atomic import announcing
 from seesr.errors import SeesrError
 from seesr.restoration.restorer import Restorer
+from seesr.system.atomic import announcing
 
 _HASHED = 64 << 20  # bytes up to which a source's content is hashed, besides its size and time
 

@@ -15,7 +15,6 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seesr.atomic import csv_text, write_text
 from seesr.data.samples import Photo, load_photos
 from seesr.degradation import apply, draw, preset
 from seesr.degradation.strength import soften
@@ -23,11 +22,12 @@ from seesr.errors import SeesrError
 from seesr.evaluation.run import SCALE, Progress
 from seesr.evaluation.semantics.preservation import flat
 from seesr.evaluation.semantics.sight import look
-from seesr.machine import machine, versions
 from seesr.metrics.tags import TagScores, paired_intervals, score_tags
 from seesr.models.lora import lora_layers
 from seesr.models.tagging import PhotoTagger
 from seesr.photos.pictures import to_pil, to_tensor
+from seesr.system.atomic import csv_text, write_text
+from seesr.system.machine import machine, versions
 
 STRENGTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 RAM, DAPE = "RAM", "DAPE"

@@ -12,14 +12,14 @@ from typing import Any
 
 from PIL import Image
 
-from seesr.atomic import csv_text, write_text
 from seesr.evaluation.baselines.interface import Method
 from seesr.evaluation.run import Progress, Testset
 from seesr.evaluation.semantics.rows import HR, Row, make_rows, read_cut, sizes_of
 from seesr.evaluation.semantics.sight import look
-from seesr.machine import machine, versions
 from seesr.metrics.tags import Sight, TagScores, score_tags
 from seesr.models.tagging import PhotoTagger
+from seesr.system.atomic import csv_text, write_text
+from seesr.system.machine import machine, versions
 
 
 @dataclass(frozen=True)

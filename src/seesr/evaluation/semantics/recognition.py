@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from seesr.atomic import csv_text, write_text
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Method
 from seesr.evaluation.run import Progress, Testset, folder_name
@@ -22,7 +21,8 @@ from seesr.evaluation.semantics.coco import Category, Instances, Panoptic, Segme
 from seesr.evaluation.semantics.networks import Detector, Segmenter
 from seesr.evaluation.semantics.rows import Row, make_rows, read_cut, sizes_of
 from seesr.evaluation.semantics.segments import MeanIoU, PanopticQuality, category_map
-from seesr.machine import machine, versions
+from seesr.system.atomic import csv_text, write_text
+from seesr.system.machine import machine, versions
 
 SEGMENT_NAMES = ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff", "mIoU")
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from seesr.atomic import write_text
 from seesr.data.samples import load_photos
 from seesr.errors import SeesrError
 from seesr.evaluation.semantics.coco import to_colors
+from seesr.system.atomic import write_text
 
 THINGS = ("disc", "square", "triangle")
 STUFF = "photo"

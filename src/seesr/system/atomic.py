@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from seesr.errors import SeesrError
-from seesr.shown import cell
+from seesr.system.shown import cell
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
