@@ -181,7 +181,7 @@ def test_png_text_is_the_same_bytes_and_travels(tmp_path: Path) -> None:
     assert "(c) me</rdf:li></rdf:Alt></dc:rights>" in found.xmp.decode()
     photo = read_photo(tmp_path / "in.png")
     notes = format_notes(finish_photo(photo.rgb, photo), tmp_path / "out.jpg")
-    assert notes == ["its text 'workflow' has no place in JPEG; --ext png keeps it"]
+    assert notes == ["its text 'workflow' has no place in JPEG; `ext` png keeps it"]
 
 
 def test_comments_and_profiles_travel(tmp_path: Path) -> None:

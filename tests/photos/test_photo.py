@@ -102,6 +102,9 @@ def test_target_scale() -> None:
     assert target_scale(100, 50) == 4
     assert target_scale(100, 50, scale=2.5) == 2.5
     assert target_scale(100, 50, scale=16) == 16
+    assert target_scale(100, 50, scale=1) == 1
+    assert target_scale(100, 50, longest=25) == 0.25
+    assert target_scale(50, 400, purpose="hd") == 4.8
     for width, height in ((333, 500), (1000, 37), (1, 2000)):
         assert round(max(width, height) * target_scale(width, height, longest=2048)) == 2048
         scale = target_scale(width, height, fit=(4001, 3001))
@@ -110,13 +113,13 @@ def test_target_scale() -> None:
         assert fitted[1] <= 3001
         assert fitted[0] == 4001 or fitted[1] == 3001
     for options, words in (
-        ({"scale": 1}, "`scale` cannot be 1;"),
+        ({"scale": 0}, "`scale` cannot be 0;"),
         ({"scale": 16.1}, r"`scale` cannot be 16\.1;"),
         ({"scale": float("nan")}, "`scale` cannot be nan;"),
         ({"scale": -2}, "`scale` cannot be -2;"),
-        ({"longest": 100}, "`longest` 100 "),
         ({"longest": 100_000}, "`longest` 100000 "),
-        ({"fit": (99, 4000)}, "`fit` 99x4000 "),
+        ({"fit": (4000, 4000)}, "`fit` 4000x4000 "),
+        ({"purpose": "poster"}, "`purpose` cannot be 'poster'"),
         ({"scale": 2, "longest": 300}, "`scale` and `longest` exclude"),
     ):
         with pytest.raises(SeesrError, match=words):

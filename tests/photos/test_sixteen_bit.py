@@ -121,5 +121,5 @@ def test_without_the_libraries_it_is_said_and_read_as_eight(tmp_path: Path, monk
         assert np.abs(np.asarray(photo.rgb)[..., 0] - ramp[..., 0] / 257).max() <= 1
     with pytest.raises(SeesrError, match="32-bit floating-point samples; to read these: pip install"):
         read_photo(tmp_path / "float.tif")
-    with pytest.raises(SeesrError, match="--bits 16 needs"):
+    with pytest.raises(SeesrError, match="`bits` 16 needs"):
         choose_bits(photo, tmp_path / "a.png", 16)

@@ -133,7 +133,7 @@ def test_what_a_limit_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert notes(60, 60_000_000) == ""
     assert notes(300, 1_000_000_000) == ""
     assert notes(300, 60_000_000) == (
-        "to keep to --memory the enlarger's tiles are smaller than usual, which changes fine detail"
+        "to keep to `memory` the enlarger's tiles are smaller than usual, which changes fine detail"
     )
 
 
