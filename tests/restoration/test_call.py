@@ -22,7 +22,7 @@ SMALL: dict[str, Any] = {"profile": "paper", "num_inference_steps": 2, "process_
 
 
 def read(image: Any) -> list[np.ndarray]:
-    return [np.asarray(picture) for picture in read_inputs(image, deep=False)]
+    return [np.asarray(picture) for picture in read_inputs(image, sixteen_bit=False)]
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_orientation_and_depth_are_those_of_the_photo(tmp_path: Path) -> None:
     ):
         (found,) = read(picture)
         assert np.abs(found[..., 0] - wanted).max() <= 1
-    (deep,) = read_inputs(grey.astype(np.uint16), deep=True)
+    (deep,) = read_inputs(grey.astype(np.uint16), sixteen_bit=True)
     np.testing.assert_array_equal(deep.values[..., 1], grey.astype(np.uint16))  # type: ignore[union-attr]
 
 
