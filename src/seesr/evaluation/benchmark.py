@@ -133,7 +133,12 @@ def _score(pair: Pair, metrics: list[Metric], device: str) -> dict[str, float]:
         try:
             with torch.inference_mode():
                 score = float(metric.load(device)(*inputs[: 1 + metric.needs_reference]))
-        except (SeesrError, RuntimeError) as error:  # torch's own, where a picture is smaller than a window
+        except RuntimeError:  # torch's own, where a picture is smaller than a window
+            size = f"{image.shape[3]}x{image.shape[2]}"
+            raise SeesrError(
+                f"{pair.restored}: {size} pixels are too few for {metric.name}; leave the picture or the metric out"
+            ) from None
+        except SeesrError as error:
             raise SeesrError(f"{pair.restored}: {metric.name} failed: {error}") from None
         if not math.isfinite(score):
             raise SeesrError(f"{pair.restored}: {metric.name} is {score}; leave the picture or the metric out")
