@@ -17,7 +17,7 @@ from folder_cases import QuickRestorer, contents, photo
 from PIL import Image
 
 from conftest import Outcome
-from seesr.apps.jobs.manifest import NAME
+from seesr.apps.jobs.database import NAME
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 PHOTOS = 60

@@ -11,7 +11,7 @@ from folder_cases import MARKUP, QuickRestorer, contents, markup_names, own_file
 from PIL import Image
 
 from conftest import Outcome
-from seesr.apps.jobs.manifest import NAME
+from seesr.apps.jobs.database import NAME
 from seesr.restoration.sizes import PURPOSES
 
 Run = Callable[..., Outcome]

@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 from PIL import Image
 
+from seesr.apps.jobs.database import NAME, Print, Recipe
 from seesr.apps.jobs.folder import Job, Plan
-from seesr.apps.jobs.manifest import NAME, Manifest, Print, Recipe
+from seesr.apps.jobs.manifest import Manifest
 from seesr.apps.jobs.restore import RestoreOptions
 from seesr.apps.jobs.run import check_recipes, tell_left_out
 from seesr.apps.jobs.summary import duration

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from seesr.apps.jobs.manifest import Known
+from seesr.apps.jobs.known import Known
 from seesr.apps.jobs.outputs import check_files, check_outputs
 from seesr.apps.jobs.walk import PICTURES, walk
 from seesr.errors import SeesrError

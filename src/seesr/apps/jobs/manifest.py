@@ -9,7 +9,6 @@ A photo passes through "working" (claimed by a run), "writing" (the result is wh
 name at the next moment) to "done", or to "failed". Killed anywhere, the fingerprint tells whether the name was given.
 """
 
-import hashlib
 import json
 import os
 import socket
@@ -19,184 +18,17 @@ import time
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import psutil
 
+from seesr.apps.jobs.database import FORMAT, NAME, PRINTS, SCHEMA, Kind, Print, Recipe, connect, key, prints
+from seesr.apps.jobs.known import Known
 from seesr.errors import SeesrError
 
-NAME = ".seesr.sqlite"
-FORMAT = 1
-
-Kind = Literal["result", "sheet", "degraded", "report"]
-
-_SCHEMA = """
-CREATE TABLE IF NOT EXISTS runs (
-  id TEXT PRIMARY KEY, host TEXT, pid INTEGER, born REAL, seen REAL, settings TEXT, model TEXT);
-CREATE TABLE IF NOT EXISTS files (
-  name PRIMARY KEY, folder, kind TEXT, state TEXT, run TEXT, recipe TEXT, reason TEXT,
-  source, source_size INTEGER, source_mtime INTEGER, source_hash TEXT,
-  size INTEGER, mtime INTEGER, hash TEXT, new_size INTEGER, new_mtime INTEGER, new_hash TEXT) WITHOUT ROWID;
-CREATE INDEX IF NOT EXISTS folders ON files (folder);
-"""
-_PRINTS = "size, mtime, hash, new_size, new_mtime, new_hash"
 _BEAT = 30  # seconds between a run's signs of life
 _DEAD = 150  # seconds without one, after which a run on another machine counts as dead
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """What makes a result besides its source: settings (JSON types), and the model's name with a fingerprint."""
-
-    settings: dict[str, Any]
-    model: str
-
-    @property
-    def digest(self) -> str:
-        text = json.dumps([self.settings, self.model], sort_keys=True)
-        return hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
-
-
-@dataclass(frozen=True)
-class Print:
-    """A file's fingerprint: bytes, time of change in nanoseconds, hash of the content ("": not taken)."""
-
-    size: int
-    mtime: int
-    hash: str = ""
-
-    @classmethod
-    def of(cls, path: str | Path, hashed: bool = False) -> "Print":
-        """Raises OSError."""
-        if not hashed:
-            stat = os.stat(path)
-            return cls(stat.st_size, stat.st_mtime_ns)
-        with open(path, "rb") as file:
-            return cls.of_file(file)
-
-    @classmethod
-    def of_file(cls, file: BinaryIO) -> "Print":
-        stat = os.fstat(file.fileno())
-        return cls(stat.st_size, stat.st_mtime_ns, _hash(file))
-
-    def fits(self, path: str | Path) -> bool:
-        """Whether the file at `path` is still this one; its time may differ if its content does not, as for a copy."""
-        try:
-            stat = os.stat(path)
-            if self.size != stat.st_size:
-                return False
-            return self.mtime == stat.st_mtime_ns or (self.hash != "" and self.hash == Print.of(path, True).hash)
-        except OSError:
-            return False
-
-
-def _hash(file: BinaryIO) -> str:
-    digest = hashlib.blake2b(digest_size=16)
-    file.seek(0)
-    while block := file.read(1 << 20):
-        digest.update(block)
-    return digest.hexdigest()
-
-
-def _key(path: str) -> str | bytes:
-    """A name as SQLite takes it: text, or bytes where it is no UTF-8."""
-    try:
-        path.encode()
-    except UnicodeEncodeError:
-        return os.fsencode(path)
-    return path
-
-
-def _prints(row: tuple[Any, ...]) -> list[Print]:
-    """The fingerprints in a row's last six columns: of the file, and of the one that was to take its place."""
-    found = [row[-6:-3], row[-3:]]
-    return [Print(size, mtime, content or "") for size, mtime, content in found if size is not None]
-
-
-# -------------------------------------------------------------------------------------------------- which are ours
-
-
-class Known:
-    """Which files are this program's own, by the manifests in their folder and in those above it. Reads only."""
-
-    def __init__(self) -> None:
-        self._opened: dict[str, sqlite3.Connection | None] = {}
-        self._above: dict[str, list[str]] = {}
-
-    def __enter__(self) -> "Known":
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for connection in self._opened.values():
-            if connection is not None:
-                connection.close()
-        self._opened.clear()
-
-    def results_in(self, folder: str) -> dict[str, list[Print]]:
-        """Name → fingerprints of the results and side-by-sides that were written into `folder`."""
-        return self._listed(folder, ("result", "sheet"))
-
-    def written_in(self, folder: str) -> dict[str, list[Print]]:
-        """The same of all files."""
-        return self._listed(folder, ("result", "sheet", "degraded", "report"))
-
-    def unchanged(self, folder: str, prints: list[Print], name: str) -> bool:
-        """Whether a file is as one of `prints` says."""
-        path = os.path.join(folder, name)
-        return any(found.fits(path) for found in prints)
-
-    def is_ours(self, path: Path) -> bool:
-        """Whether this program wrote the file at `path`, and nobody changed it."""
-        prints = self.written_in(str(path.parent)).get(path.name, [])
-        return self.unchanged(str(path.parent), prints, path.name)
-
-    def _listed(self, folder: str, kinds: tuple[str, ...]) -> dict[str, list[Print]]:
-        folder = os.path.realpath(folder)
-        found: dict[str, list[Print]] = {}
-        for root in self._manifests(folder):
-            below = os.path.relpath(folder, root)
-            query = f"SELECT name, {_PRINTS} FROM files WHERE folder = ? AND kind IN ({','.join('?' * len(kinds))})"
-            for row in self._rows(root, query, (_key("" if below == "." else below), *kinds)):
-                name = os.fsdecode(row[0])
-                found.setdefault(os.path.basename(name), []).extend(_prints(row))
-        return found
-
-    def _manifests(self, folder: str) -> list[str]:
-        """Folders with a manifest, `folder` and those above it."""
-        if folder not in self._above:
-            parent = os.path.dirname(folder)
-            above = self._manifests(parent) if parent != folder else []
-            here = [folder] if os.path.isfile(os.path.join(folder, NAME)) else []
-            self._above[folder] = here + above
-        return self._above[folder]
-
-    def _rows(self, root: str, query: str, values: tuple[object, ...]) -> list[tuple[Any, ...]]:
-        """Rows of a manifest; of a damaged one, or another program's, none."""
-        try:
-            if root not in self._opened:
-                self._opened[root] = None
-                self._opened[root] = _connect(os.path.join(root, NAME), "rw" if _hot(root) else "ro")
-            connection = self._opened[root]
-            return [] if connection is None else connection.execute(query, values).fetchall()
-        except sqlite3.Error:
-            return []
-
-
-def _hot(root: str) -> bool:
-    """Whether a killed run left a transaction to be taken back, for which the database must be writable."""
-    return os.path.exists(os.path.join(root, NAME + "-journal"))
-
-
-def _connect(path: str, mode: str) -> sqlite3.Connection:
-    place = Path(os.path.abspath(path)).as_uri()
-    connection = sqlite3.connect(
-        f"{place}?mode={mode}", uri=True, timeout=30, check_same_thread=False, isolation_level=None
-    )
-    connection.execute("PRAGMA trusted_schema = OFF")
-    connection.execute("PRAGMA synchronous = NORMAL")
-    return connection
 
 
 # ----------------------------------------------------------------------------------------------------- what is done
@@ -292,16 +124,16 @@ class Manifest:
 
     def is_ours(self, target: Path) -> bool:
         """Whether the file at `target` is as this program wrote it."""
-        row = self._row(f"SELECT {_PRINTS} FROM files WHERE name = ?", target)
+        row = self._row(f"SELECT {PRINTS} FROM files WHERE name = ?", target)
         if row is None:  # a manifest further down or up may know it
             with Known() as known:
                 return known.is_ours(target)
-        return any(found.fits(target) for found in _prints(row))
+        return any(found.fits(target) for found in prints(row))
 
     def is_done(self, target: Path, source: Path, found: Print) -> bool:
         """Whether `target` was made of this very source by this recipe, be it edited since."""
         columns = "state, recipe, run, source_size, source_mtime, source_hash"
-        row = self._row(f"SELECT {columns}, {_PRINTS} FROM files WHERE name = ? AND kind = 'result'", target)
+        row = self._row(f"SELECT {columns}, {PRINTS} FROM files WHERE name = ? AND kind = 'result'", target)
         if row is None or row[1] != self.recipe.digest or not target.exists():
             return False
         if row[0] in ("working", "writing", "stopped", "failed"):  # was its name given before the end?
@@ -338,7 +170,7 @@ class Manifest:
     # --------------------------------------------------------------------------------------------------- inside
 
     def _name(self, target: Path) -> str | bytes:
-        return _key(os.path.relpath(target, self.folder))
+        return key(os.path.relpath(target, self.folder))
 
     def _row(self, query: str, target: Path) -> tuple[Any, ...] | None:
         if self._db is None:
@@ -359,13 +191,13 @@ class Manifest:
     ) -> None:
         folder = os.path.dirname(os.fsdecode(name))
         values = {
-            "folder": _key(folder),
+            "folder": key(folder),
             "kind": kind,
             "state": state,
             "run": self.run,
             "recipe": self.recipe.digest,
             "reason": None if reason is None else reason.encode("utf-8", "replace").decode(),
-            "source": _key(os.path.abspath(source)),
+            "source": key(os.path.abspath(source)),
             "source_size": found.size if found else None,
             "source_mtime": found.mtime if found else None,
             "source_hash": found.hash if found else None,
@@ -381,13 +213,13 @@ class Manifest:
             return self._db
         with _troubles(self.folder):
             self.folder.mkdir(parents=True, exist_ok=True)
-            db = _connect(str(self.folder / NAME), "rwc")
+            db = connect(str(self.folder / NAME), "rwc")
             try:
                 version = db.execute("PRAGMA user_version").fetchone()[0]
                 if version not in (0, FORMAT):
                     raise SeesrError(f"{self.folder / NAME}: written by a newer version; update seesr")
                 if version == 0:
-                    db.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
+                    db.executescript(f"BEGIN IMMEDIATE; {SCHEMA} PRAGMA user_version = {FORMAT}; COMMIT;")
             except BaseException:
                 db.close()
                 raise

@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from seesr.apps.jobs.manifest import Kind, Known, Manifest, Print, Recipe
+from seesr.apps.jobs.database import Kind, Print, Recipe
+from seesr.apps.jobs.known import Known
+from seesr.apps.jobs.manifest import Manifest
 from seesr.errors import SeesrError
 from seesr.system.atomic import announcing
 

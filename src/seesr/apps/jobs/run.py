@@ -4,9 +4,10 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from seesr.apps.jobs.database import Print, Recipe
 from seesr.apps.jobs.folder import Plan
 from seesr.apps.jobs.identity import model_identity
-from seesr.apps.jobs.manifest import Manifest, Print, Recipe
+from seesr.apps.jobs.manifest import Manifest
 from seesr.apps.jobs.restore import RestoreOptions
 from seesr.apps.jobs.work import Stopped, Work, is_done
 from seesr.apps.progress import RestorationBars, say

@@ -8,7 +8,8 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from seesr.apps.jobs.manifest import NAME, Known
+from seesr.apps.jobs.database import NAME
+from seesr.apps.jobs.known import Known
 from seesr.photos.kinds import PICTURE_SUFFIXES, READABLE
 
 PICTURES = PICTURE_SUFFIXES

@@ -16,8 +16,9 @@ from queue import Empty, Full, Queue
 from types import FrameType
 from typing import BinaryIO, Generic, TypeVar
 
+from seesr.apps.jobs.database import Kind, Print
 from seesr.apps.jobs.folder import Job, Plan
-from seesr.apps.jobs.manifest import Kind, Manifest, Print
+from seesr.apps.jobs.manifest import Manifest
 from seesr.apps.jobs.restore import Finished, Opened, RestoreOptions, open_photo, reason_of, restore_photo, write_result
 from seesr.apps.jobs.summary import Summary
 from seesr.apps.jobs.trouble import Repeated, same_for_all
