@@ -11,8 +11,8 @@ import pytest
 from folder_cases import photo
 
 from conftest import Outcome
-from seesr.apps.jobs.known import Known
 from seesr.apps.jobs.database import NAME
+from seesr.apps.jobs.known import Known
 from seesr.apps.jobs.outputs import check_files, recorded
 from seesr.errors import SeesrError
 from seesr.system.atomic import csv_text, remove_parts, write_text
