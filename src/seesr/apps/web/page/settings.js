@@ -14,7 +14,9 @@ export function makeSettings(description) {
   let tags = [];  // { name, probability, own }
   let edited = false;
 
-  for (const name of Object.keys(description.profiles)) {
+  const order = ["fast", "diffusion", "paper"], names = Object.keys(description.profiles);
+  names.sort((a, b) => (order.indexOf(a) + 1 || 9) - (order.indexOf(b) + 1 || 9));
+  for (const name of names) {
     const label = document.createElement("label");
     const input = Object.assign(document.createElement("input"), { type: "radio", name: "profile", value: name, checked: name === description.default_profile });
     label.append(input, Object.assign(document.createElement("span"), { textContent: NAMES[name] ?? name }));
