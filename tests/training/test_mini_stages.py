@@ -133,22 +133,29 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
     prior.train(write_config(tmp_path / "prior.yaml", **settings, steps=41))  # goes on, and makes nothing twice
     assert [shard.stat().st_mtime_ns for shard in stored] == written
 
+    def with_samples(name: str) -> str:
+        """A folder that has the restorations and latents of the first run already."""
+        (tmp_path / name).mkdir()
+        for made in (*(tmp_path / "out").glob("restorations-*"), *(tmp_path / "out").glob("latents-*")):
+            (tmp_path / name / made.name).symlink_to(made)
+        return str(tmp_path / name)
+
     tower = tmp_path / "tower"
     pipeline.text_encoder.save_pretrained(tower / "text_encoder")
     pipeline.tokenizer.save_pretrained(tower / "tokenizer")
-    frozen = {"output": str(tmp_path / "frozen"), "text": str(tower)}
+    frozen = {"output": with_samples("frozen"), "text": str(tower)}
     prior.train(write_config(tmp_path / "prior.yaml", **settings | frozen, steps=1))
     kept = SeeSRPipeline.from_pretrained(str(tmp_path / "frozen" / "model")).text_encoder.state_dict()
     assert all(torch.equal(kept[name], value) for name, value in pipeline.text_encoder.state_dict().items())
 
-    elsewhere: dict[str, object] = {"output": str(tmp_path / "again"), "start": str(tmp_path / "out" / "model")}
+    elsewhere: dict[str, object] = {"output": with_samples("again"), "start": str(tmp_path / "out" / "model")}
     at_end = losses(tmp_path / "out")[-1]
     prior.train(write_config(tmp_path / "prior.yaml", **settings | elsewhere, steps=1))
     assert losses(tmp_path / "again")[0] == pytest.approx(at_end, rel=1e-4)  # goes on from where the other ended
 
     with pytest.raises(SeesrError, match="give start and text"):
         prior.train(write_config(tmp_path / "prior.yaml", **settings, text_attention_only=True, steps=1))
-    alone = elsewhere | {"output": str(tmp_path / "alone"), "text": str(tower), "text_attention_only": True}
+    alone = elsewhere | {"output": with_samples("alone"), "text": str(tower), "text_attention_only": True}
     prior.train(write_config(tmp_path / "prior.yaml", **settings | alone, steps=3))
     learned = SeeSRPipeline.from_pretrained(str(tmp_path / "alone" / "model"))
     started_from = SeeSRPipeline.from_pretrained(str(tmp_path / "out" / "model"))

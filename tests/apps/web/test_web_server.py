@@ -87,7 +87,7 @@ def test_json_takes_base64_and_settings(client: httpx.Client) -> None:
 
 def test_a_job_from_its_start_to_its_removal(client: httpx.Client) -> None:
     made = client.post(
-        "/v1/jobs", files={"photo": ("cat.jpg", EXAMPLE.read_bytes())}, data={"settings": '{"scale": 2}'}
+        "/v1/jobs", files={"photo": ("cat.jpg", small_photo((80, 60)))}, data={"settings": '{"scale": 2}'}
     )
     assert made.status_code == 202
     place = made.headers["location"]
