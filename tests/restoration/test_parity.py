@@ -55,7 +55,7 @@ def test_guidance_interval_and_start_point(tiny: Reference) -> None:
     late = picture(guidance_interval=(0.9, 1.0))  # the last of four steps alone
     assert not torch.equal(unguided, guided)
     assert 0 < (late - unguided).abs().mean() < (guided - unguided).abs().mean()
-    assert (picture(start_point="noise") - guided).abs().mean() > 0
+    assert (picture(start_point="noise") - guided).abs().mean() > 1e-3  # .0024
 
 
 def test_half_precision_stays_close(tiny: Reference) -> None:
