@@ -1,10 +1,10 @@
-# `make demo` restores a real photo, `make test` runs every test. Both set themselves up on a fresh clone.
+# `make demo` restores a real photo, `make test` runs the tests. Both set themselves up on a fresh clone.
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 SEESR  := $(BIN)/seesr
 
-.PHONY: demo test lint table clean
+.PHONY: demo test test-slow lint table clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -15,8 +15,16 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: $(VENV)/.installed
 	$(SEESR) upscale examples/cat.jpg -o out/demo --ext png --compare
 
+# As many processes as there are cores to spare; each takes one core and some 2 GB. `make test WORKERS=0`: one after the other.
+WORKERS ?= 2
+PYTEST  := $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist worksteal
+
 test: $(VENV)/.installed lint
-	$(BIN)/python -m pytest
+	$(PYTEST)
+
+# What `make test` leaves out: repetitions in full number and long trainings, some minutes.
+test-slow: $(VENV)/.installed
+	$(PYTEST) -m slow
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check .

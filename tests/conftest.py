@@ -1,11 +1,15 @@
 """Shared fixtures: the data folder beside the checkout, converted reference models, the command run in this process."""
 
 import json
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # one thread in each worker and in what it starts: the workers share the cores
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from seesr.system import threads  # noqa: F401  first: sets how threads wait, before torch is loaded
 

@@ -5,15 +5,14 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from folder_cases import QuickRestorer, contents, photo
+from forks import code_of, command, fork
 from PIL import Image
 
 from conftest import Outcome
@@ -24,35 +23,17 @@ PHOTOS = 60
 
 
 def start(*arguments: object, seconds: float, messages: Path = Path(os.devnull), user: int | None = None) -> int:
-    """The command in a process of its own, which has all its imports; returns the process's number."""
+    """The command in a process of its own; returns the process's number."""
     import seesr.apps.jobs.run
     import seesr.loading
-    from seesr.apps.cli import main
 
-    child = os.fork()
-    if child:
-        return child
-    code = 1
-    try:
-        said = os.open(messages, os.O_WRONLY | os.O_CREAT, 0o666)
-        os.dup2(said, 1), os.dup2(said, 2)
-        sys.stdout = sys.stderr = os.fdopen(said, "w", buffering=1)  # pytest has its own in their place
+    def run() -> None:
         if user is not None:
             os.setuid(user)
         seesr.loading.load_restorer = lambda *_, **__: QuickRestorer(seconds)  # type: ignore[assignment,return-value]
-        sys.argv = ["seesr", *map(str, arguments)]
-        main()
-        code = 0
-    except SystemExit as stop:
-        code = int(stop.code or 0)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(code)
+        command(*arguments)
 
-
-def code_of(child: int) -> int:
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    return fork(run, messages)
 
 
 @pytest.fixture
@@ -73,11 +54,11 @@ def whole(folder: Path) -> dict[str, int]:
     return found
 
 
-@pytest.mark.slow
-def test_killed_at_twenty_moments(photos: Path, tmp_path: Path) -> None:
-    out, draw = tmp_path / "out", random.Random(0)
+@pytest.mark.parametrize("kills", [4, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_at_any_moment(photos: Path, tmp_path: Path, kills: int) -> None:
+    out, draw = tmp_path / "out", random.Random(kills)
     before: dict[str, int] = {}
-    for _ in range(20):
+    for _ in range(kills):
         child = start("upscale", photos, "-o", out, seconds=0.01)
         until = time.monotonic() + 5
         while time.monotonic() < until and len(contents(out)) == len(before):
@@ -121,8 +102,8 @@ def disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of its own with 400 kB; skips where none can be made."""
     place = tmp_path / "disk"
     place.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
-    if shutil.which("mount") is None or subprocess.run(command, capture_output=True, check=False).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=400k", "tmpfs", str(place)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode:
         pytest.skip("needs the right to mount")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
@@ -133,8 +114,8 @@ def test_a_full_disk(
 ) -> None:
     restorer = QuickRestorer()
     monkeypatch.setattr("seesr.loading.load_restorer", lambda *_, **__: restorer)
-    command = ("upscale", photos, "-o", disk / "out", "--scale", 10)
-    outcome = seesr(*command)
+    arguments = ("upscale", photos, "-o", disk / "out", "--scale", 10)
+    outcome = seesr(*arguments)
     assert outcome.code == 2
     assert outcome.err.count("failed: ") <= 1
     assert "is full; make room" in outcome.err
@@ -143,7 +124,7 @@ def test_a_full_disk(
     done = contents(disk / "out")
     assert all(Image.open(disk / "out" / name).size == (120, 90) for name in done)
     subprocess.run(["mount", "-o", "remount,size=40m", str(disk)], check=True)
-    assert seesr(*command).code == 0
+    assert seesr(*arguments).code == 0
     assert len(contents(disk / "out")) == PHOTOS
     assert done.items() <= contents(disk / "out").items()
 

@@ -1,5 +1,6 @@
 """`seesr doctor`: it sees what is whole and what is not, says what to do, and its exit code can be relied on."""
 
+import functools
 import json
 import shutil
 from collections.abc import Callable
@@ -14,22 +15,30 @@ from safetensors.torch import load_file, save_file
 
 from conftest import Outcome, Reference
 from seesr import devices
+from seesr.apps import estimates
 from seesr.apps.doctor import examine
 from seesr.apps.doctor.machine import EXTRAS
 from seesr.apps.doctor.models import check_model
 from seesr.apps.doctor.report import duration, show, time_span
-from seesr.apps.estimates import estimate, estimate_published
 from seesr.checkpoints.registry import RECORD
 from seesr.checkpoints.transfer import sha256_of
 from seesr.errors import SeesrError
+from seesr.restoration.estimate import Estimate
 from seesr.restoration.live_bytes import LiveBytes
+
+estimate_once = functools.cache(estimates.estimate)
 
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SEESR_CACHE", str(tmp_path / "cache"))
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    monkeypatch.setattr(estimates, "estimate", estimate_once)  # the same photo and model take seconds every time
     return tmp_path / "cache"
+
+
+PARAMETERS = 2.25e9
+"""Of the paper's model: UNet 1.13 G, ControlNet 0.49, text tower 0.34, VAE and tagger 0.29."""
 
 
 def test_report_fits_80_columns_and_names_what_to_do(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
@@ -52,14 +61,21 @@ def test_for_machines(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     assert all(finding["remedy"] for finding in report["findings"] if finding["name"] == "sd2")
 
 
-def test_a_model_that_is_not_here_is_a_problem_only_if_wanted(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
+def test_a_model_that_is_not_here_is_a_problem_only_if_wanted(
+    seesr: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert seesr("doctor").code == 0
+    found: list[Estimate] = []
+    count = estimates.estimate_published
+    monkeypatch.setattr(estimates, "estimate_published", lambda *known: found.append(count(*known)) or found[-1])
     Image.new("RGB", (128, 128)).save(tmp_path / "small.png")
     outcome = seesr("doctor", tmp_path / "small.png", "--model", "sd2")
     assert outcome.code == 1
     assert "profile paper: 50 steps of 1 tile" in outcome.out  # what it would take is told before 14 GB are fetched
     assert "seesr download sd2" in outcome.out
     assert "1 problem to mend" in outcome.out
+    dtype = devices.choose_dtype("auto", devices.choose_device())
+    assert found[0].weights == pytest.approx(PARAMETERS * dtype.itemsize, rel=0.01)
     assert seesr("doctor", "--model", "nowhere").code == 1
 
 
@@ -179,21 +195,21 @@ def test_dry_run_counts_what_is_known(tiny: Reference) -> None:
     assert memory.peak == (3 + 8) * 16 * 16 * 4
     assert memory.live == 0
 
-    small, large = (estimate(tiny.model, (side, side), 4, torch.float32) for side in (128, 256))
+    small, large = (estimates.estimate(tiny.model, (side, side), 4, torch.float32) for side in (128, 256))
     assert [stage.name for stage in small.stages] == ["tags", "prompt", "encode", "condition", "denoise", "decode"]
     assert small.weights == sum(p.numel() * 4 for part in stored(tiny.model) for p in part.values())
     assert (small.tiles, large.tiles) == (1, 4)
     cost = {stage.name: stage.operations for stage in large.stages}
     assert cost["denoise"] > 4 * next(stage.operations for stage in small.stages if stage.name == "denoise")
     assert large.memory > small.memory
-    half = estimate(tiny.model, (128, 128), 4, torch.bfloat16)
+    half = estimates.estimate(tiny.model, (128, 128), 4, torch.bfloat16, steps=0)
     assert half.weights * 2 == small.weights
 
 
-def test_the_papers_model_is_known_by_its_sizes() -> None:
-    """UNet 1.13 G parameters, ControlNet 0.49, text tower 0.34, VAE and tagger 0.29."""
-    needs = estimate_published(True, (128, 128), 4, torch.bfloat16)
-    assert needs.weights == pytest.approx(2.25e9 * 2, rel=0.01)
+@pytest.mark.slow
+def test_the_variant_of_two_steps_is_known_by_its_sizes() -> None:
+    needs = estimates.estimate_published(True, (128, 128), 4, torch.bfloat16)
+    assert needs.weights == pytest.approx(PARAMETERS * 2, rel=0.01)
     assert (needs.steps, needs.tiles) == (2, 1)
 
 
@@ -215,16 +231,17 @@ def test_operations_are_those_of_the_real_run(tiny: Reference) -> None:
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.requires_grad_(False)  # the counter's hooks do not work in inference mode otherwise
+    small = {"num_inference_steps": 2, "process_size": 128, "latent_tile_size": 24}
     with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):  # it does not know the CPU's kernel
-        pipeline(Image.new("RGB", (80, 64)), num_inference_steps=2, latent_tile_size=24, scale=4)
+        pipeline(Image.new("RGB", (80, 64)), scale=4, **small)
     real = counter.get_total_flops()
-    settings = pipeline.profile().with_overrides(num_inference_steps=2, latent_tile_size=24)
+    settings = pipeline.profile().with_overrides(**small)
     index = json.loads((tiny.model / "model_index.json").read_text())
     folder = tiny.model.parent / "other-settings"
     shutil.copytree(tiny.model, folder, dirs_exist_ok=True)
     index["profiles"]["short"], index["default_profile"] = settings.to_dict(), "short"
     (folder / "model_index.json").write_text(json.dumps(index))
-    assert estimate(folder, (80, 64), 4, torch.float32).operations == pytest.approx(real, rel=0.12)
+    assert estimates.estimate(folder, (80, 64), 4, torch.float32).operations == pytest.approx(real, rel=0.12)
 
 
 @pytest.mark.parametrize(

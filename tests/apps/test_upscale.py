@@ -28,8 +28,8 @@ def test_published_picture_from_the_command_line(
     options = ("--model", reference.model, "--profile", "paper", *reference.upscale_options())
     assert seesr("upscale", reference.files / "input.png", "-o", out, *options).code == 0
     difference = np.abs(pixels(out) - pixels(reference.files / "expected" / "output.png"))
-    assert difference.mean() <= 0.5
-    assert (difference <= 2).mean() >= 0.995
+    assert difference.mean() < 0.01
+    assert difference.max() <= 1  # README says so
 
 
 def test_every_file_starts_from_the_seed(seesr: Callable[..., Outcome], tiny: Reference, tmp_path: Path) -> None:
@@ -80,18 +80,21 @@ def test_fidelity_ends_at_the_enlarged_photo(tiny: Reference) -> None:
     ends = [np.asarray(pipeline(photo, fidelity=f, **settings).images[0], dtype=float) for f in (0.0, 0.5, 1.0)]
     bicubic = np.asarray(photo.resize((photo.width * 4, photo.height * 4), Image.Resampling.BICUBIC), dtype=float)
     assert np.abs(ends[2] - bicubic).max() <= 1
-    middle = (np.clip(ends[0], 0, 255) + ends[2]) / 2
-    assert np.abs(ends[1] - middle).mean() < np.abs(ends[0] - middle).mean()
+    whole = (ends[0] > 0) & (ends[0] < 255)  # the rest is cut to 8 bits only after the two are mixed
+    assert whole.mean() > 0.8
+    assert np.abs(ends[1] - (ends[0] + ends[2]) / 2)[whole].max() <= 1
 
 
-@pytest.mark.parametrize("name", ["ddim", "dpm++", "euler", "euler-a", "unipc", "heun", "LMSDiscreteScheduler"])
-def test_other_schedulers_denoise(tiny: Reference, name: str) -> None:
+def test_other_schedulers_denoise(tiny: Reference) -> None:
     pipeline = SeeSRPipeline.from_pretrained(str(tiny.model))
     photo = Image.open(tiny.files / "input.png")
     settings = {"profile": "paper", "process_size": 64, "num_inference_steps": 4, "color_fix": "none"}
     by_ddpm = pipeline(photo, output_type="pt", **settings).images[0]
-    other = pipeline(photo, output_type="pt", scheduler=name, **settings).images[0]
-    assert 0 < (by_ddpm - other).abs().mean() < 0.35  # another path, but no divergence: pictures of noise differ by .33
+    names = ("ddim", "dpm++", "euler", "euler-a", "unipc", "heun", "LMSDiscreteScheduler")
+    others = [pipeline(photo, output_type="pt", scheduler=name, **settings).images[0] for name in names]
+    apart = {name: float((by_ddpm - other).abs().mean()) for name, other in zip(names, others)}
+    assert all(0 < distance < 0.35 for distance in apart.values()), apart
+    # another path, but no divergence: pictures of noise differ by .33
 
 
 @pytest.mark.parametrize(

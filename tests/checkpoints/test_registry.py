@@ -3,13 +3,12 @@
 import json
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import code_of, command, fork
 from huggingface_hub import constants
 from PIL import Image
 from standin import StandIn, stand_in
@@ -163,8 +162,8 @@ def test_by_name_from_a_server_to_the_published_picture(
     use_sources(monkeypatch, tmp_path, ["http://127.0.0.1:9", mirror.url])
     mirror.faults["ram_swin_large_14m.pth"] = ["break", 429, "break"]
     mirror.faults["seesr/unet/diffusion_pytorch_model.safetensors"] = [503, "break"]
-    command = ["upscale", tiny.files / "input.png", "--model", "sd2", "--dtype", "fp32", *tiny.upscale_options()]
-    outcome = seesr(*command, "-o", tmp_path / "out.png")
+    arguments = ["upscale", tiny.files / "input.png", "--model", "sd2", "--dtype", "fp32", *tiny.upscale_options()]
+    outcome = seesr(*arguments, "-o", tmp_path / "out.png")
     assert outcome.code == 0, outcome.err
     assert "fetching seesr/unet" in outcome.err
     wanted = np.asarray(Image.open(tiny.files / "expected/output.png").convert("RGB"), dtype=int)
@@ -178,56 +177,61 @@ def test_by_name_from_a_server_to_the_published_picture(
     asked = len(mirror.requests)
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     shutil.rmtree(by_hand_folder())
-    assert seesr(*command, "-o", tmp_path / "again.png").code == 0
+    assert seesr(*arguments, "-o", tmp_path / "again.png").code == 0
     assert len(mirror.requests) == asked
 
 
-def test_two_processes_share_one_download_from_the_hub(mirror: StandIn, cache: Path, tmp_path: Path) -> None:
-    """Through huggingface_hub and its cache, `HF_ENDPOINT` pointing at the stand-in; both get the one model."""
-    with pytest.MonkeyPatch.context() as patch:
-        use_sources(patch, tmp_path, ["hf://company/weights"])
-        environment = os.environ | {"HF_ENDPOINT": mirror.url, "HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "seesr.apps.cli", "download", "sd2"]
-    runs = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    for run in runs:
-        out, err = run.communicate(timeout=120)
-        assert run.returncode == 0, err
-        assert out == f"sd2: {cache / 'models/sd2'}\n"
+def use_endpoint(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
+    """What huggingface_hub makes of the variable HF_ENDPOINT when it is imported."""
+    monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+    template = f"{endpoint}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_two_processes_share_one_download_from_the_hub(
+    mirror: StandIn, cache: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Through huggingface_hub and its cache; both get the one model."""
+    use_sources(monkeypatch, tmp_path, ["hf://company/weights"])
+    use_endpoint(monkeypatch, mirror.url)
+    messages = [tmp_path / "one.txt", tmp_path / "two.txt"]
+    children = [fork(lambda: command("download", "sd2"), file) for file in messages]
+    for child, file in zip(children, messages):
+        assert code_of(child) == 0, file.read_text()
+        assert file.read_text().splitlines()[-1] == f"sd2: {cache / 'models/sd2'}"
     assert is_built("sd2")
     weights = "seesr/unet/diffusion_pytorch_model.safetensors"
     assert len(mirror.asked_for(weights)) == 1
-    cached = list((tmp_path / "hf/hub/models--company--weights/snapshots").rglob("DAPE.pth"))
+    cached = list((tmp_path / "hub/models--company--weights/snapshots").rglob("DAPE.pth"))
     assert len(cached) == 1
     assert not (cache / "weights").exists()
 
 
-def test_model_of_the_hub_is_fetched_once_and_then_works_offline(tiny: Reference, tmp_path: Path) -> None:
+def test_model_of_the_hub_is_fetched_once_and_then_works_offline(
+    seesr: Callable[..., Outcome], tiny: Reference, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     shutil.copytree(tiny.model, tmp_path / "model")
     (tmp_path / "model/other.bin").write_bytes(CONTENT)
     weights = "unet/diffusion_pytorch_model.safetensors"
-    command = [sys.executable, "-m", "seesr.apps.cli", "upscale", DATA / "upstream_tiny/input.png", "--steps", "1"]
-    command += ["--model", "company/model", "-o"]
+    options = ["--steps", 1, "--process-size", 64]
 
-    def run(name: str, **variables: str) -> str:
-        environment = os.environ | {"HF_HOME": str(tmp_path / "hf"), "OMP_NUM_THREADS": "1"} | variables
-        outcome = subprocess.run([*command, tmp_path / name], env=environment, capture_output=True, text=True)
-        assert (outcome.returncode == 0) == (tmp_path / name).exists()
-        assert "Traceback" not in outcome.stderr
-        return outcome.stderr
+    def run(name: str, endpoint: str, model: str = "company/model") -> str:
+        use_endpoint(monkeypatch, endpoint)
+        outcome = seesr("upscale", tiny.files / "input.png", "--model", model, *options, "-o", tmp_path / name)
+        assert (outcome.code == 0) == (tmp_path / name).exists()
+        assert "Traceback" not in outcome.err
+        return outcome.err
 
     with stand_in(tmp_path / "model") as server:
         server.faults[weights] = ["break", 503]
-        told = run("broken.png", HF_ENDPOINT=server.url)
-        assert f"company/model: {weights} cannot be fetched" in told
-        assert "company/model: fetching" in run("a.png", HF_ENDPOINT=server.url)
+        assert f"company/model: {weights} cannot be fetched" in run("broken.png", server.url)
+        assert "company/model: fetching" in run("a.png", server.url)
         assert not server.asked_for("other.bin")
-    assert "fetching" not in run("b.png", HF_ENDPOINT="http://127.0.0.1:9")
+    assert "fetching" not in run("b.png", "http://127.0.0.1:9")
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
-    nothing = {"HF_HOME": str(tmp_path / "empty"), "HF_ENDPOINT": "http://127.0.0.1:9"}
-    assert "company/model: cannot be fetched from the hub (no connection to 127.0.0.1:9" in run("c.png", **nothing)
+    told = run("c.png", "http://127.0.0.1:9", "company/other")
+    assert "company/other: cannot be fetched from the hub (no connection to 127.0.0.1:9" in told
 
 
 def test_offline_says_all_and_what_was_put_there_by_hand_is_used(

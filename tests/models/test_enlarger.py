@@ -137,7 +137,6 @@ def test_without_an_index_the_error_says_where_the_file_belongs(tmp_path: Path, 
         fetch_pypi_file("nothing-like-this==1", "nothing/w.bin", "0" * 64)
 
 
-@pytest.mark.slow
 def test_anchored_keeps_colour_and_all_else() -> None:
     """A picture that is too green on its left comes back with its detail and the photo's own colours; sizes are odd."""
     photo = torch.rand(1, 3, 37, 90, generator=torch.Generator().manual_seed(0)) * 0.2 + 0.4

@@ -37,8 +37,8 @@ def test_lossy_formats_stay_close_and_keep_sharp_chroma(tmp_path: Path, mode: st
     source.save(tmp_path / "in.png")
     result = again(tmp_path / "in.png", tmp_path / f"out{suffix}", quality=95)
     difference = np.abs(np.asarray(result.convert("RGB"), int) - np.asarray(source.convert("RGB"), int))
-    assert difference.max() <= 16
-    assert difference.mean() < 2
+    assert difference.max() <= 10  # JPEG 7, the others 5
+    assert difference.mean() < 1.2
 
 
 def test_lower_quality_makes_smaller_files(tmp_path: Path) -> None:
@@ -185,4 +185,4 @@ def test_lab_and_ycbcr_keep_their_colours(tmp_path: Path) -> None:
         source.convert(mode).save(tmp_path / "in.tif", compression="tiff_lzw")  # Pillow 12 cannot read its YCbCr raw
         photo = read_photo(tmp_path / "in.tif")
         assert not photo.gray
-        assert np.abs(np.asarray(photo.rgb, int) - np.asarray(source, int)).mean() < 3
+        assert np.abs(np.asarray(photo.rgb, int) - np.asarray(source, int)).mean() < 1

@@ -80,14 +80,17 @@ def test_sixteen_bits_are_the_same_picture_finer(tiny: Reference, color_fix: str
     coarse = pipeline(photo, scale=scale, output_type="np", **settings).images[0]
     fine = pipeline(photo, scale=scale, output_type="np", bits=16, **settings).images[0]
     assert (fine.dtype, fine.shape) == (np.uint16, coarse.shape)
-    assert np.abs(fine / 257 - coarse).mean() < 0.8  # the colour fix cuts to 8 bits, as published
+    apart = np.abs(fine / 257 - coarse)
+    assert apart.mean() < (0.32 if color_fix == "none" else 0.6)  # rounding leaves .25, a colour fix cuts: .5
+    assert apart.max() < 2.5
     assert len(np.unique(fine)) > 2000
 
 
 def test_command(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     ramp = np.linspace(0, 65535, 24 * 16).round().astype(np.uint16).reshape(16, 24, 1).repeat(3, 2)
     png16(tmp_path / "in.png", ramp, 2)
-    outcome = seesr("upscale", tmp_path / "in.png", "-o", tmp_path / "eight.png", "--bits", 8)
+    eight = ("-o", tmp_path / "eight.png", "--bits", 8, "--dtype", "fp32")  # the other is never in bfloat16
+    outcome = seesr("upscale", tmp_path / "in.png", *eight)
     assert outcome.code == 0
     assert "16 bits a channel became 8" in outcome.err
     outcome = seesr("upscale", tmp_path / "in.png", "-o", tmp_path / "out.png", "--compare")
@@ -96,8 +99,10 @@ def test_command(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     values = read_sixteen(tmp_path / "out.png")
     assert values.shape == (64, 96, 3)
     assert len(np.unique(values)) > 3000
-    eight = np.asarray(Image.open(tmp_path / "eight.png"), int)  # there the network runs in bfloat16, where it pays
-    assert np.abs(values / 257 - eight).mean() <= 1.5
+    coarse = np.asarray(Image.open(tmp_path / "eight.png"), int)
+    assert (
+        np.abs(values / 257 - coarse).mean() < 0.8
+    )  # .73: of a ramp of 384 steps, 8 bits keep 256 and the network sees it
     assert Image.open(tmp_path / "out-compare.png").size == (200, 64)
     for arguments, words in ((("out.jpg", 16), "use --ext png or tiff"), (("out.png", 12), "give 8 or 16")):
         outcome = seesr("upscale", tmp_path / "in.png", "-o", tmp_path / f"x{arguments[0]}", "--bits", arguments[1])

@@ -25,17 +25,21 @@ def difference(a: Image.Image, b: Image.Image) -> float:
 
 def test_example_is_restored_as_shipped() -> None:
     stored, crop = Image.open(STORED).convert("RGB"), Image.open(EXAMPLE).crop(CROP)
+    restored = restored_crop()
+    apart = np.abs(np.asarray(restored, dtype=int) - np.asarray(stored, dtype=int))
+    assert apart.max() <= 1  # in float32: what another processor rounds to the other side of a level
+    assert apart.mean() < 0.02
     bicubic = crop.resize(stored.size, Image.Resampling.BICUBIC)
-    assert difference(restored_crop(), stored) < 0.5 < 4 < difference(bicubic, stored)
+    assert difference(bicubic, stored) > 4
 
 
 def test_diffusion_adds_texture_and_no_colour() -> None:
     pipeline = SeeSRPipeline.from_pretrained("mini")
     crop = Image.open(EXAMPLE).crop(CROP)
     fast, textured = (pipeline(crop, profile=profile).images[0] for profile in ("fast", "diffusion"))
-    assert 0.5 < difference(fast, textured) < 8
+    assert 2.2 < difference(fast, textured) < 2.7  # 2.46 with the weights that are shipped
     shift = np.asarray(textured, dtype=float).mean((0, 1)) - np.asarray(fast, dtype=float).mean((0, 1))
-    assert np.abs(shift).max() < 1.5
+    assert np.abs(shift).max() < 0.8  # 0.54
 
 
 def test_tags_name_the_cat(seesr: Callable[..., Outcome]) -> None:

@@ -40,7 +40,8 @@ def test_sampling_trace(reference: Reference) -> None:
 def test_tiles_at_once_change_nothing(tiled: Reference) -> None:
     pipeline = SeeSRPipeline.from_pretrained(str(tiled.model))
     one, many = (restore(pipeline, tiled, tile_batch_size=n, output_type="pt").images[0] for n in (1, 5))
-    assert (one - many).abs().max() < 1.5 / 255
+    assert (one - many).abs().max() <= 1.01 / 255  # a pixel or two, rounded to the other side of a level
+    assert (one - many).abs().mean() < 1e-3 / 255
 
 
 def test_guidance_interval_and_start_point(tiny: Reference) -> None:
@@ -54,11 +55,11 @@ def test_guidance_interval_and_start_point(tiny: Reference) -> None:
     late = picture(guidance_interval=(0.9, 1.0))  # the last of four steps alone
     assert not torch.equal(unguided, guided)
     assert 0 < (late - unguided).abs().mean() < (guided - unguided).abs().mean()
-    assert (picture(start_point="noise") - guided).abs().mean() > 0
+    assert (picture(start_point="noise") - guided).abs().mean() > 1e-3  # .0024
 
 
 def test_half_precision_stays_close(tiny: Reference) -> None:
-    """bfloat16 has 8 bits of mantissa: with the reference's random weights the picture moves by a few levels."""
+    """bfloat16 has 8 bits of mantissa: with the reference's random weights the picture moves by a level."""
     exact, rounded = (
         np.asarray(
             restore(
@@ -68,7 +69,7 @@ def test_half_precision_stays_close(tiny: Reference) -> None:
         )
         for dtype in (torch.float32, torch.bfloat16)
     )
-    assert 0 < np.abs(exact - rounded).mean() < 3
+    assert 0 < np.abs(exact - rounded).mean() < 1.6  # 1.24
 
 
 def test_denoiser() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from forks import code_of, fork
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.utils.data import Dataset
@@ -84,9 +85,9 @@ def weights(output: Path) -> dict[str, Tensor]:
 def test_stopped_runs_go_on_to_the_weights_of_an_unbroken_one(tmp_path: Path) -> None:
     """Killed in step 7, then asked to stop in step 9, then finished: the same bits as in one go."""
     checkpoints = tmp_path / "broken" / "checkpoints"
-    code = f"t.loop.train(lambda: t.TinyStage(event='SIGKILL', at=7), t.config({str(tmp_path / 'broken')!r}))"
-    killed = subprocess.run([sys.executable, "-c", f"{IMPORT}; {code}"], capture_output=True, text=True)
-    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    messages = tmp_path / "messages.txt"
+    doomed = fork(lambda: loop.train(lambda: TinyStage(event="SIGKILL", at=7), config(tmp_path / "broken")), messages)
+    assert code_of(doomed) == -signal.SIGKILL, messages.read_text()
     assert sorted(path.name for path in checkpoints.iterdir()) == ["step-00000006", "step-00000007"]
     loop.train(lambda: TinyStage(event="SIGTERM", at=9), config(tmp_path / "broken"))  # this step is the last
     assert sorted(path.name for path in checkpoints.iterdir()) == ["step-00000009", "step-00000010"]

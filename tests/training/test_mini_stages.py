@@ -107,9 +107,9 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
         "tagger": str(parts / "tagger"),
         "photos": [str(photos)],
         "validation_photos": [str(photos)],
-        "samples": 32,
-        "validation_samples": 16,
-        "validation_draws": 16,
+        "samples": 16,
+        "validation_samples": 8,
+        "validation_draws": 8,
         "crop": 64,
         "size": 8,
         "degradation": {"mild": 1.0},
@@ -133,22 +133,29 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
     prior.train(write_config(tmp_path / "prior.yaml", **settings, steps=41))  # goes on, and makes nothing twice
     assert [shard.stat().st_mtime_ns for shard in stored] == written
 
+    def with_samples(name: str) -> str:
+        """A folder that has the restorations and latents of the first run already."""
+        (tmp_path / name).mkdir()
+        for made in (*(tmp_path / "out").glob("restorations-*"), *(tmp_path / "out").glob("latents-*")):
+            (tmp_path / name / made.name).symlink_to(made)
+        return str(tmp_path / name)
+
     tower = tmp_path / "tower"
     pipeline.text_encoder.save_pretrained(tower / "text_encoder")
     pipeline.tokenizer.save_pretrained(tower / "tokenizer")
-    frozen = {"output": str(tmp_path / "frozen"), "text": str(tower)}
+    frozen = {"output": with_samples("frozen"), "text": str(tower)}
     prior.train(write_config(tmp_path / "prior.yaml", **settings | frozen, steps=1))
     kept = SeeSRPipeline.from_pretrained(str(tmp_path / "frozen" / "model")).text_encoder.state_dict()
     assert all(torch.equal(kept[name], value) for name, value in pipeline.text_encoder.state_dict().items())
 
-    elsewhere: dict[str, object] = {"output": str(tmp_path / "again"), "start": str(tmp_path / "out" / "model")}
+    elsewhere: dict[str, object] = {"output": with_samples("again"), "start": str(tmp_path / "out" / "model")}
     at_end = losses(tmp_path / "out")[-1]
     prior.train(write_config(tmp_path / "prior.yaml", **settings | elsewhere, steps=1))
     assert losses(tmp_path / "again")[0] == pytest.approx(at_end, rel=1e-4)  # goes on from where the other ended
 
     with pytest.raises(SeesrError, match="give start and text"):
         prior.train(write_config(tmp_path / "prior.yaml", **settings, text_attention_only=True, steps=1))
-    alone = elsewhere | {"output": str(tmp_path / "alone"), "text": str(tower), "text_attention_only": True}
+    alone = elsewhere | {"output": with_samples("alone"), "text": str(tower), "text_attention_only": True}
     prior.train(write_config(tmp_path / "prior.yaml", **settings | alone, steps=3))
     learned = SeeSRPipeline.from_pretrained(str(tmp_path / "alone" / "model"))
     started_from = SeeSRPipeline.from_pretrained(str(tmp_path / "out" / "model"))
@@ -157,17 +164,25 @@ def test_prior_learns_and_writes_a_complete_model(tmp_path: Path, photos: Path, 
         assert torch.equal(learned.unet.state_dict()[name], value) != reads_text
 
 
-@pytest.mark.parametrize(("rank", "inference_steps", "learning_rate", "gain"), [(0, 1, 3e-4, 0.5), (4, 2, 3e-3, 0.3)])
-def test_turbo_learns_to_restore_in_one_or_two_steps(
-    tmp_path: Path, rank: int, inference_steps: int, learning_rate: float, gain: float
-) -> None:
-    """Overfits 16 crops from where `mini` stands; by LoRA only linear layers move, and by no more than its rank."""
-    restored, latents = str(tmp_path / "restored"), tmp_path / "latents.safetensors"
+@pytest.fixture(scope="module")
+def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with restorations of 16 crops and their latents, by the parts of `mini`."""
+    folder = tmp_path_factory.mktemp("crops")
     photos = load_photos([str(EXAMPLES)], 64)
     settings = restorations.RestorationSettings(64, 0, {"camera": 1.0}, len(photos), "x")
     enlarger = Enlarger.from_pretrained(MINI / "enlarger", torch_dtype=torch.float32)
-    restorations.fill(Path(restored), photos, settings, enlarger, range(1))
-    encode(Path(restored), Autoencoder.from_pretrained(MINI / "vae"), tagger_from_folder(MINI / "tagger")).save(latents)
+    restorations.fill(folder / "restored", photos, settings, enlarger, range(1))
+    vae, tagger = Autoencoder.from_pretrained(MINI / "vae"), tagger_from_folder(MINI / "tagger")
+    encode(folder / "restored", vae, tagger).save(folder / "latents.safetensors")
+    return folder
+
+
+@pytest.mark.parametrize(("rank", "inference_steps", "learning_rate", "gain"), [(0, 1, 3e-4, 0.5), (4, 2, 3e-3, 0.3)])
+def test_turbo_learns_to_restore_in_one_or_two_steps(
+    crops: Path, tmp_path: Path, rank: int, inference_steps: int, learning_rate: float, gain: float
+) -> None:
+    """Overfits 16 crops from where `mini` stands; by LoRA only linear layers move, and by no more than its rank."""
+    restored, latents = str(crops / "restored"), crops / "latents.safetensors"
     config = write_config(
         tmp_path / "turbo.yaml",
         output=str(tmp_path / "out"),

@@ -6,7 +6,6 @@ one small run tells of all sizes, as they take memory in proportion to the area.
 """
 
 import copy
-import weakref
 from collections.abc import Callable
 from functools import cached_property
 from typing import Any
@@ -163,17 +162,16 @@ def embedding_tokens(tagger: Any) -> int:
     return _once(tagger, "tokens", count)
 
 
-_found: weakref.WeakKeyDictionary[Any, dict[Any, int]] = weakref.WeakKeyDictionary()
+_found: dict[Any, int] = {}
 
 
 def _once(network: Any, key: Any, count: Callable[[], int]) -> int:
-    """What `count` gives, remembered as long as the network lives and stays where it is: photos share it."""
-    known, parameter = _found.setdefault(network, {}), next(network.parameters())
-    whole = (key, parameter.dtype, parameter.device)
-    if whole not in known:
-        known[whole] = count()
-    found: int = known[whole]
-    return found
+    """What `count` gives, remembered for all networks of this class and config, in this format, at this place."""
+    parameter = next(network.parameters())
+    whole = (type(network), str(getattr(network, "config", network)), key, parameter.dtype, parameter.device)
+    if whole not in _found:
+        _found[whole] = count()
+    return _found[whole]
 
 
 def peak(run: Callable[[], Any]) -> int:
