@@ -15,8 +15,8 @@ from torch import Tensor
 from seesr.degradation import (
     PRESETS,
     Degradation,
+    DegradationPlan,
     Kernel,
-    Plan,
     apply,
     degrade_photo,
     draw,
@@ -46,7 +46,7 @@ def scene(height: int = 96, width: int = 128) -> Tensor:
 
 
 @pytest.fixture(scope="module")
-def plans() -> list[Plan]:
+def plans() -> list[DegradationPlan]:
     return [draw(preset("seesr"), seed, 512, 512) for seed in range(DRAWS)]
 
 
@@ -65,7 +65,7 @@ def assert_uniform(values: list[float], low: float, high: float) -> None:
 # ---- what is drawn
 
 
-def test_kernel_kinds_have_the_published_shares(plans: list[Plan]) -> None:
+def test_kernel_kinds_have_the_published_shares(plans: list[DegradationPlan]) -> None:
     published = {
         "iso": 0.45,
         "aniso": 0.25,
@@ -88,7 +88,7 @@ def test_kernel_kinds_have_the_published_shares(plans: list[Plan]) -> None:
             assert_share(count, len(drawn), 1 / 8)
 
 
-def test_kernel_parameters_have_the_published_ranges(plans: list[Plan]) -> None:
+def test_kernel_parameters_have_the_published_ranges(plans: list[DegradationPlan]) -> None:
     for stage, sigma in (("first", (0.2, 3.0)), ("second", (0.2, 1.5))):
         kernels = [kernel for plan in plans if (kernel := getattr(plan, stage).kernel)]
         shaped = [kernel for kernel in kernels if kernel.kind != "sinc"]
@@ -181,7 +181,7 @@ def test_second_moments_are_the_covariance(kernel: Kernel) -> None:
     assert torch.allclose(moments, expected, rtol=0.02, atol=0.1 if kernel.kind == "disc" else 0.02)
 
 
-def test_every_kernel_sums_to_one_and_is_symmetric(plans: list[Plan]) -> None:
+def test_every_kernel_sums_to_one_and_is_symmetric(plans: list[DegradationPlan]) -> None:
     for plan in plans[:300]:
         for kernel in (plan.first.kernel, plan.second.kernel, plan.sinc):
             if kernel is not None:

@@ -27,7 +27,7 @@ from seesr.errors import SeesrError
 from seesr.study.design import GOOD, Study, read_study
 from seesr.study.make import make_study
 from seesr.study.serve import StudyServer
-from seesr.study.votes import Ballot, Finished, Vote, VoteDatabase, ballot_content, read_ballots
+from seesr.study.votes import Ballot, RaterFinished, Vote, VoteDatabase, ballot_content, read_ballots
 
 STRENGTHS = {"seesr": 1.1, "stablesr": 0.3, "bsr<b>&$_$": -0.3, "bicubic": -1.1}
 
@@ -350,7 +350,7 @@ def test_finished_votes_are_final(study: Path) -> None:
     for vote in votes:
         database.vote("a", vote)
     assert database.finish("a", found.length) == 0
-    with pytest.raises(Finished):
+    with pytest.raises(RaterFinished):
         database.vote("a", Vote(votes[0].question, votes[0].choice, votes[0].shown, 9.0, 1.0, 2))
     database.close()
 
@@ -394,7 +394,7 @@ def test_folders_that_do_not_fit_are_named(pictures: Path, tmp_path: Path, seesr
     assert "--method seesr: no such method" in make("--method", "seesr")
     assert "at least two methods" in make(*both[:4])
     assert "nowhere: no such folder" in make(*both, "--method", "x=nowhere")
-    assert "--photos 17" in make(*both, "--photos", 17)
+    assert "--photos cannot be 17" in make(*both, "--photos", 17)
     assert "--checks cannot be -1" in make(*both, "--checks", -1)
     outcome = seesr("study", "make", "--lr", pictures / "lr", *both, "-o", tmp_path / "s")
     assert outcome.code == 2

@@ -27,7 +27,7 @@ _NEIGHBOURS = 100  # tried in place of a damaged picture
 
 
 @dataclass(frozen=True)
-class Photo:
+class TrainingPhoto:
     """A decoded photo: RGB `pixels`, (H, W, 3) uint8; `info` is the JSON file beside it, `tags` a text; if any."""
 
     name: str
@@ -67,7 +67,7 @@ def load_photos(
     memory_gb: float = MEMORY_GB,
     tagger: str | None = None,
     whole: bool = False,
-) -> Sequence[Photo]:
+) -> Sequence[TrainingPhoto]:
     """Photos of folders and tar shards (WebDataset layout), in the order of `sources`, then of their names.
 
     Args:
@@ -98,7 +98,7 @@ def load_photos(
             )
         logger.info("%d photos need more than memory_gb=%g decoded: they are read while training", count, memory_gb)
         return StreamedPhotos(entries, memory_gb)
-    photos: list[Photo] = []
+    photos: list[TrainingPhoto] = []
     damaged: list[str] = []
     for entry in entries:
         try:
@@ -116,7 +116,7 @@ class DamagedError(Exception):
     """A picture that cannot be decoded; says which and why."""
 
 
-def decode(entry: Entry) -> Photo:
+def decode(entry: Entry) -> TrainingPhoto:
     """Read and decode a picture, upright.
 
     Raises:
@@ -131,10 +131,10 @@ def decode(entry: Entry) -> Photo:
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DamagedError(f"{entry.path} ({error})") from None
-    return Photo(entry.path, pixels, entry.info, entry.tags)
+    return TrainingPhoto(entry.path, pixels, entry.info, entry.tags)
 
 
-class StreamedPhotos(Sequence[Photo]):
+class StreamedPhotos(Sequence[TrainingPhoto]):
     """Photos decoded when asked for; as many as fit into `memory_gb` stay decoded.
 
     In place of a damaged picture comes the next one, always the same; the worker processes of a data loader share the
@@ -145,16 +145,16 @@ class StreamedPhotos(Sequence[Photo]):
         self.entries = entries
         self._damaged = torch.zeros(len(entries), dtype=torch.bool).share_memory_()
         self._room = memory_gb * 1e9  # bytes, of all workers together
-        self._kept: dict[int, Photo] = {}
+        self._kept: dict[int, TrainingPhoto] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
     @overload
-    def __getitem__(self, index: int) -> Photo: ...
+    def __getitem__(self, index: int) -> TrainingPhoto: ...
     @overload
     def __getitem__(self, index: slice) -> "StreamedPhotos": ...
-    def __getitem__(self, index: int | slice) -> "Photo | StreamedPhotos":
+    def __getitem__(self, index: int | slice) -> "TrainingPhoto | StreamedPhotos":
         if isinstance(index, slice):
             return StreamedPhotos(self.entries[index], self._room / 1e9)
         if not -len(self) <= index < len(self):
@@ -182,7 +182,7 @@ class StreamedPhotos(Sequence[Photo]):
         """Pictures found damaged so far."""
         return int(self._damaged.sum())
 
-    def _keep(self, place: int, photo: Photo) -> None:
+    def _keep(self, place: int, photo: TrainingPhoto) -> None:
         worker = get_worker_info()
         if photo.pixels.nbytes <= self._room:
             self._kept[place] = photo

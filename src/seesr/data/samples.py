@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from seesr.data.photos import Photo, PhotosConfig, load_photos
+from seesr.data.photos import PhotosConfig, TrainingPhoto, load_photos
 from seesr.degradation import Degradation, preset
 from seesr.errors import SeesrError
 
@@ -28,12 +28,12 @@ __all__ = [
     "DegradationMix",
     "OnDevice",
     "Pairs",
-    "Photo",
     "PhotosConfig",
     "Squares",
+    "TrainingPhoto",
     "enlarge",
     "load_photos",
-    "made",
+    "materialise",
 ]
 
 SCALE = 4  # HR side / LR side
@@ -49,7 +49,7 @@ class Crops(Dataset[dict[str, Any]]):
     wider than the photo), reduced without aliasing.
     """
 
-    def __init__(self, photos: Sequence[Photo], crop: int, seed: int, turn: bool = True, jitter: float = 1.0):
+    def __init__(self, photos: Sequence[TrainingPhoto], crop: int, seed: int, turn: bool = True, jitter: float = 1.0):
         self.photos = photos
         self.crop = crop
         self.seed = seed
@@ -65,7 +65,7 @@ class Crops(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.cut(index)[1]
 
-    def cut(self, index: int) -> tuple[Photo, dict[str, Any]]:
+    def cut(self, index: int) -> tuple[TrainingPhoto, dict[str, Any]]:
         """The sample, and the photo that it is cut from."""
         photo = self.photos[self.photo_of(index)]
         rng = np.random.default_rng((self.seed, 1, index))
@@ -98,10 +98,10 @@ class Crops(Dataset[dict[str, Any]]):
         return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.photos))
 
 
-class Squares(Sequence[Photo]):
+class Squares(Sequence[TrainingPhoto]):
     """Photos stretched whole to `size` x `size` when asked for."""
 
-    def __init__(self, photos: Sequence[Photo], size: int):
+    def __init__(self, photos: Sequence[TrainingPhoto], size: int):
         self.photos = photos
         self.size = size
 
@@ -109,15 +109,15 @@ class Squares(Sequence[Photo]):
         return len(self.photos)
 
     @overload
-    def __getitem__(self, index: int) -> Photo: ...
+    def __getitem__(self, index: int) -> TrainingPhoto: ...
     @overload
     def __getitem__(self, index: slice) -> "Squares": ...
-    def __getitem__(self, index: int | slice) -> "Photo | Squares":
+    def __getitem__(self, index: int | slice) -> "TrainingPhoto | Squares":
         if isinstance(index, slice):
             return Squares(self.photos[index], self.size)
         photo = self.photos[index]
         square = Image.fromarray(photo.pixels).resize((self.size, self.size), Image.Resampling.BICUBIC)
-        return Photo(photo.name, np.asarray(square), photo.info, photo.tags)
+        return TrainingPhoto(photo.name, np.asarray(square), photo.info, photo.tags)
 
     @property
     def damaged(self) -> int:
@@ -176,7 +176,9 @@ class Pairs(Dataset[dict[str, Any]]):
 
 
 class OnDevice(Dataset[dict[str, Any]]):
-    """The same samples, made on the training device by the training step: what the loader hands out is their numbers.
+    """The same samples, cut and degraded on the training device instead of by the loader, which hands out numbers.
+
+    The training loop makes each batch of its numbers, by `materialise`.
 
     samples: what moves itself by `to`, as `Crops` do; or made of such that it holds as `crops`.
     """
@@ -198,8 +200,8 @@ class OnDevice(Dataset[dict[str, Any]]):
         return {n: value.to(numbers.device) if isinstance(value, Tensor) else value for n, value in batch.items()}
 
 
-def made(samples: Any, batch: dict[str, Any]) -> dict[str, Any]:
-    """A batch as the stage's `samples` are: the batch itself, unless it holds the numbers of `OnDevice` samples."""
+def materialise(samples: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch that a training step gets: the loader's or, for `OnDevice` samples, the one its numbers name."""
     return samples.make(batch["number"]) if isinstance(samples, OnDevice) else batch
 
 

@@ -139,7 +139,7 @@ def scan_shard(shard: Path) -> list[Entry]:
                     continue
                 stem, suffix = member.name.rsplit(".", 1) if "." in member.name else (member.name, "")
                 if f".{suffix.lower()}" in PICTURES:
-                    pictures[stem] = describe(str(shard), member.name, member.offset_data, content.read())
+                    pictures[stem] = make_entry(str(shard), member.name, member.offset_data, content.read())
                 elif suffix == "json":
                     infos[stem] = _parse_info(content.read(), f"{shard}/{member.name}")
         complete = _ends_in_zeros(shard)
@@ -150,7 +150,7 @@ def scan_shard(shard: Path) -> list[Entry]:
     return [Entry(**(vars(pictures[stem]) | {"info": infos.get(stem, {})})) for stem in sorted(pictures)]
 
 
-def describe(file: str, name: str, offset: int, content: bytes) -> Entry:
+def make_entry(file: str, name: str, offset: int, content: bytes) -> Entry:
     """The entry of a picture with these bytes."""
     width, height = _dimensions(io.BytesIO(content))
     return Entry(file, name, offset, len(content), width, height, hashlib.sha256(content).hexdigest())

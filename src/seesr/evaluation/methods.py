@@ -54,7 +54,7 @@ def make_method(name: str, device: torch.device) -> Method:
     return method
 
 
-def with_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, str]:
+def apply_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, str]:
     """Name as given → name with `settings` (each `key=value`) put under those a SeeSR model's name says itself.
 
     Raises:
@@ -68,7 +68,7 @@ def with_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, st
         if _is_model(model):
             changed[name] = f"{model}:{add_settings(own, settings)}"
     if all(name == new for name, new in changed.items()):
-        raise SeesrError("--set changes SeeSR models, of which none is among the methods")
+        raise SeesrError("`settings` can change only SeeSR models, and none is among the methods")
     return changed
 
 

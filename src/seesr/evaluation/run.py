@@ -37,7 +37,7 @@ FEW = 20
 SIDES = (("lr", "hr"), ("test_LR", "test_HR"), ("lq", "gt"))
 """Names of the subfolders with the low-resolution pictures and the references: ours, and those of StableSR's sets."""
 
-Progress = Callable[[str, int, int], None]
+EvaluationProgress = Callable[[str, int, int], None]
 """Told what is being done, and how many pictures of how many are through with it."""
 
 
@@ -153,6 +153,20 @@ def mebibytes(cost: Cost) -> float | None:
 # ---------------------------------------------------------------------------------------------------------- test set
 
 
+def find_pairs(folder: Path, limit: int | None = None) -> list[Pair]:
+    """The pictures of a test set, by name; none is read yet.
+
+    Args:
+        folder, limit: as of `read_testset`.
+
+    Raises:
+        SeesrError: no pictures, or one without partner.
+    """
+    if limit is not None and limit < 1:
+        raise SeesrError(f"`limit` cannot be {limit}; it must be 1 or more")
+    return pair_images(*_sides(folder))[:limit]
+
+
 def read_testset(folder: Path, limit: int | None = None) -> Testset:
     """The test set in `folder`: two of the subfolders `SIDES`, that of low resolution alone, or just pictures.
 
@@ -165,10 +179,7 @@ def read_testset(folder: Path, limit: int | None = None) -> Testset:
     Raises:
         SeesrError: no pictures, a damaged one, one without partner, or sizes that do not fit.
     """
-    if limit is not None and limit < 1:
-        raise SeesrError(f"--limit cannot be {limit}; it must be 1 or more")
-    low, references = _sides(folder)
-    pairs = pair_images(low, references)[:limit]
+    pairs = find_pairs(folder, limit)
     scales = {}
     for pair in pairs:
         width, height = read_photo(pair.restored).rgb.size
@@ -208,7 +219,7 @@ def run_evaluation(
     *,
     against: str | None = None,
     device: str = "cpu",
-    progress: Progress = lambda what, done, total: None,
+    progress: EvaluationProgress = lambda what, done, total: None,
 ) -> Results:
     """Restore what is missing below `output`, score everything, compare.
 
@@ -224,7 +235,7 @@ def run_evaluation(
     for metric in metrics:
         get_metric(metric)
     if against is not None and against not in [method.name for method in methods]:
-        raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
+        raise SeesrError(f"`against` cannot be {against!r}: none of the methods is called so; add it with `methods`")
     restored = [
         restore_testset(testset, method, output / "restored" / folder_name(method.name), progress) for method in methods
     ]
@@ -264,7 +275,7 @@ def folder_name(method: str) -> str:
 
 
 def restore_testset(
-    testset: Testset, method: Method, folder: Path, progress: Progress
+    testset: Testset, method: Method, folder: Path, progress: EvaluationProgress
 ) -> tuple[dict[str, Path], dict[str, Cost]]:
     """Restore what is missing in `folder`; returns files and costs by picture's name.
 

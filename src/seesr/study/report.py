@@ -33,7 +33,7 @@ def write_report(folder: Path, output: Path, allowed_failures: int = 0) -> Study
         SeesrError: no study, no votes, a damaged database or file, no matplotlib, or `output` cannot be written.
     """
     if allowed_failures < 0:
-        raise SeesrError(f"--allowed-failures cannot be {allowed_failures}; the least is 0")
+        raise SeesrError(f"`allowed_failures` cannot be {allowed_failures}; the least is 0")
     plotting()
     study = read_study(folder)
     result = evaluate_study(study, read_ballots(folder, study), allowed_failures)

@@ -25,7 +25,7 @@ from typing import Any
 
 from seesr.errors import SeesrError
 from seesr.study.design import DATABASE, PUBLIC, read_study
-from seesr.study.votes import Finished, VoteDatabase, VoteError, check_rater, parse_vote
+from seesr.study.votes import RaterFinished, VoteDatabase, VoteError, check_rater, parse_vote
 
 _LONGEST = 65_536  # bytes of a request
 _HEADERS = {
@@ -73,12 +73,12 @@ class StudyServer(ThreadingHTTPServer):
             super().__init__((host, port), _Handler)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise SeesrError(f"port {port} of {host} is in use; choose another with --port") from error
+                raise SeesrError(f"port {port} of {host} is in use; choose another `port`") from error
             raise SeesrError(
-                f"cannot listen at {host}, port {port} ({error.strerror}); see --host and --port"
+                f"cannot listen at {host}, port {port} ({error.strerror}); check `host` and `port`"
             ) from error
         except OverflowError as error:
-            raise SeesrError(f"--port cannot be {port}; it must be from 0 to 65535") from error
+            raise SeesrError(f"`port` cannot be {port}; it must be from 0 to 65535") from error
 
     @property
     def url(self) -> str:
@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not isinstance(content, dict) or content.get("study") != self.server.study.id:
                 raise VoteError("this page belongs to another study; load it again")
             self._reply(*answer(check_rater(content.get("rater")), content))
-        except Finished:
+        except RaterFinished:
             self._reply(HTTPStatus.FORBIDDEN, {"error": "You have finished; your answers are final."})
         except ValueError as error:  # VoteError, or no JSON
             self._reply(HTTPStatus.BAD_REQUEST, {"error": str(error)})

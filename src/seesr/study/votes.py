@@ -56,7 +56,7 @@ class VoteError(ValueError):
     """A vote or rater's code that does not belong to this study; the text says why."""
 
 
-class Finished(Exception):
+class RaterFinished(Exception):
     """The rater has finished: the votes are final."""
 
 
@@ -137,13 +137,13 @@ class VoteDatabase:
         """Keep a vote unless one of the same or a later revision is there; returns the one that then is.
 
         Raises:
-            Finished: the rater has finished and this is not one of their votes.
+            RaterFinished: the rater has finished and this is not one of their votes.
         """
         with self._lock, self._transaction():
             found = self._connection.execute("SELECT finished FROM raters WHERE rater = ?", (rater,)).fetchone()
             before = self._votes(rater, vote.question).get(vote.question)
             if found and found[0] is not None and before != vote:
-                raise Finished
+                raise RaterFinished
             if before is not None and before.revision >= vote.revision:
                 return before
             self._connection.execute("INSERT OR IGNORE INTO raters VALUES (?, ?, NULL)", (rater, time.time()))

@@ -33,7 +33,7 @@ class Bank(Dataset[dict[str, Tensor]]):
     def __init__(self, folder: Path | str, crop: int, seed: int):
         files = sorted(Path(folder).glob("*.safetensors"))
         if not files:
-            raise SeesrError(f"bank: no shards in {folder}; make some with python -m seesr.training.bank")
+            raise SeesrError(f"bank: no shards in {folder}; make some with python -m seesr.training.make_bank")
         if crop % SCALE or not 0 < crop <= SCALE * SIDE:
             raise SeesrError(f"crop is {crop}; out of a bank it is a multiple of {SCALE}, at most {SCALE * SIDE}")
         self.shards = [_read(file) for file in files]

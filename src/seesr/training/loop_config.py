@@ -14,13 +14,13 @@ class LoopConfig:
     """What every stage's config has. Minutes are of this run, steps are of the training as a whole."""
 
     output: str  # folder for checkpoints, logs and the trained model; a run continues what it finds there
+    overwrite: bool = False  # files in `output` that no training run wrote are replaced
     steps: int  # optimiser steps; the schedule spans them
     batch_size: int  # per process and micro-batch
     learning_rate: float
     seed: int = 0
     accumulate: int = 1  # micro-batches per step
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # auto: bf16 where it is the faster, else fp32
-    sharded: bool = False  # weights and optimiser split among the processes (FSDP) instead of copied (DDP)
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"  # auto: bf16 where it is the faster, else fp32
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
@@ -51,10 +51,6 @@ class LoopConfig:
                 raise SeesrError(f"{key} is {value}; give a number above 0")
         if self.workers < 0:
             raise SeesrError(f"workers is {self.workers}; give 0 or the number of processes")
-        if self.sharded and (self.light_checkpoint or self.precision == "fp16" or self.optimizer != "adamw"):
-            raise SeesrError(
-                "sharded goes with adamw in fp32 or bf16, and without light_checkpoint; change one of them"
-            )
         if not 0 <= self.ema_decay < 1:
             raise SeesrError(f"ema_decay is {self.ema_decay}; give a number from 0 to below 1")
         if self.warmup_steps > self.steps:

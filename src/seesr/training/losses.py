@@ -29,7 +29,7 @@ class LossWeights:
 
     l1: float = 1.0
     taught: float = 0.0  # L1 to a teacher's picture where the target has detail, to the target where it has none
-    flat: float = 0.0  # texture where the target has none, see `false_texture`
+    flat: float = 0.0  # texture where the target has none, see `texture_in_flats`
     dists: float = 0.5
     features: float = 1.0
     adversarial: float = 0.05  # of the heads on VGG features
@@ -108,14 +108,14 @@ def pixel_terms(restored: Tensor, target: Tensor, weights: LossWeights, taught: 
     if weights.flat or (weights.taught and taught is not None):
         spread = local_deviation(target)  # (B, 1, H - 6, W - 6), in levels
         if weights.flat:
-            terms["flat"] = false_texture(restored, spread)
+            terms["flat"] = texture_in_flats(restored, spread)
         if weights.taught and taught is not None:
             detailed = ((F.pad(spread, (3, 3, 3, 3), mode="replicate") - FLAT) / (DETAILED - FLAT)).clamp(0, 1)
             terms["taught"] = F.l1_loss(restored, torch.lerp(target, taught, detailed))
     return terms
 
 
-def false_texture(restored: Tensor, spread: Tensor) -> Tensor:
+def texture_in_flats(restored: Tensor, spread: Tensor) -> Tensor:
     """What `restored` varies more than its target where that is flat, in units of 255 levels, mean over all windows.
 
     Args:

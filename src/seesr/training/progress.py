@@ -11,7 +11,7 @@ from rich.progress import Progress as Bar
 logger = logging.getLogger(__name__)
 
 
-class Progress:
+class ProgressLog:
     """Shows step, loss, images per second and time left. A context manager.
 
     total, done: steps of the training and those behind it; seconds: between two lines where there is no terminal.
@@ -30,7 +30,7 @@ class Progress:
             self._bar = Bar(*columns, console=console)
             self._task = self._bar.add_task("", total=total, completed=done)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressLog":
         if self._bar:
             self._bar.start()
         return self

@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from seesr.data.samples import Crops, DegradationMix, Photo
+from seesr.data.samples import Crops, DegradationMix, TrainingPhoto
 from seesr.errors import SeesrError
 from seesr.models.enlarger import Enlarger
 from seesr.system.atomic import write_bytes, write_text
@@ -43,7 +43,7 @@ class RestorationSettings:
 
 def fill(
     folder: Path,
-    photos: Sequence[Photo],
+    photos: Sequence[TrainingPhoto],
     settings: RestorationSettings,
     enlarger: Enlarger,
     shards: range,

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seesr.checkpoints.efficientnet import load_published
 from seesr.checkpoints.wordnet import group_classes, read_nouns
-from seesr.data.photos import Photo, load_photos
+from seesr.data.photos import TrainingPhoto, load_photos
 from seesr.models.conv_tagger import ConvTagger
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
@@ -52,7 +52,7 @@ def make_tagger(vocabulary: Path, wordnet: Path, pictures: str, outdir: Path) ->
 
 
 @torch.inference_mode()
-def _see(tagger: ConvTagger, photo: Photo) -> tuple[Tensor, Tensor]:
+def _see(tagger: ConvTagger, photo: TrainingPhoto) -> tuple[Tensor, Tensor]:
     """Tokens (n, d), the mean token left out, and logits (tags,)."""
     pixels = torch.tensor(photo.pixels).permute(2, 0, 1)[None] / 255  # (1, 3, h, w)
     seen = tagger(tagger.preprocess(pixels))

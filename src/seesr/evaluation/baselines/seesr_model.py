@@ -63,7 +63,7 @@ def add_settings(own: str, settings: Sequence[str]) -> str:
     for each in settings:
         key, equals, value = each.partition("=")
         if not equals:
-            raise SeesrError(f"--set {each!r} is not of the form key=value")
+            raise SeesrError(f"`settings`: {each!r} is not of the form key=value")
         text = f"{key.strip()}={value.strip().replace(',', '+')}"
         if not parse_settings(text).keys() & named.keys():
             parts.append(text)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seesr.data.samples import Crops, OnDevice, PhotosConfig, load_photos, made
+from seesr.data.samples import Crops, OnDevice, PhotosConfig, load_photos
 from seesr.errors import SeesrError
 from seesr.metrics.psnr_ssim import psnr
 from seesr.models.autoencoder import FACTOR, Autoencoder
@@ -106,7 +106,7 @@ class AutoencoderStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights = self.config.loss
-        target = made(self.samples, batch)["hr"].float() / 255  # (B, 3, H, W)
+        target = batch["hr"].float() / 255  # (B, 3, H, W)
         decoded, latents = self.modules["autoencoder"](target * 2 - 1, self.config.latent_noise)
         restored = decoded.float() / 2 + 0.5
         terms = {"l1": F.l1_loss(restored, target), "latents": latents.float().square().mean()}

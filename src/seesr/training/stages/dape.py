@@ -26,7 +26,6 @@ from seesr.data.samples import (
     Squares,
     enlarge,
     load_photos,
-    made,
 )
 from seesr.errors import SeesrError
 from seesr.loading import tagger_from_folder
@@ -101,7 +100,6 @@ class DapeStage(loop.Stage):
         return [{"params": [p for p in self.tagger.parameters() if p.requires_grad], "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        batch = made(self.samples, batch)
         teacher = self._teach(batch["target"])
         student = self.modules["tagger"](self.tagger.preprocess(self._shown(batch["lr"])))
         terms = distance(student, teacher)

@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from transformers import CLIPTokenizer
 
-from seesr.data.samples import VALIDATION_SEED, OnDevice, load_photos, made
+from seesr.data.samples import VALIDATION_SEED, OnDevice, load_photos
 from seesr.devices import choose_device, choose_dtype
 from seesr.errors import SeesrError
 from seesr.loading import tagger_from_folder
@@ -177,7 +177,7 @@ class PriorStage(loop.Stage):
         return [{"params": parameters, "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        config, batch = self.config, made(self.samples, batch)
+        config = self.config
         return {"loss": self.losses(batch, config.drop_text, config.drop_conditions, config.drop_embedding).mean()}
 
     def losses(

@@ -37,7 +37,6 @@ from seesr.data.samples import (
     PhotosConfig,
     enlarge,
     load_photos,
-    made,
 )
 from seesr.data.tag_files import tagger_hash
 from seesr.errors import SeesrError
@@ -110,7 +109,7 @@ class SeesrStage(loop.Stage):
 
     def __init__(self, config: SeesrConfig):
         self.config = config
-        self.pipeline = load_pipeline(config)
+        self.pipeline = starting_pipeline(config)
         self.vae = cast(AutoencoderKL, self.pipeline.vae)
         self.tagger = cast(Tagger, self.pipeline.tagger)
         degrade = DegradationMix(config.degradation)
@@ -149,7 +148,6 @@ class SeesrStage(loop.Stage):
         return [{"params": trained, "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
-        batch = made(self.samples, batch)
         return {"loss": self._loss(batch, self.config.drop_text, self.config.drop_conditions)}
 
     def _loss(self, batch: dict[str, Any], drop_text: float, drop_conditions: float) -> Tensor:
@@ -239,7 +237,7 @@ class SeesrStage(loop.Stage):
         shutil.copytree(Path(self.config.model) / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
 
 
-def load_pipeline(config: SeesrConfig) -> SeeSRPipeline:
+def starting_pipeline(config: SeesrConfig) -> SeeSRPipeline:
     """All networks, in float32 and as they are before the first step.
 
     Raises:

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seesr.data.samples import VALIDATION_SEED, OnDevice, made
+from seesr.data.samples import VALIDATION_SEED, OnDevice
 from seesr.errors import SeesrError
 from seesr.metrics.psnr_ssim import psnr
 from seesr.models.autoencoder import FACTOR
@@ -180,7 +180,6 @@ class TurboStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights, discriminator = self.config.loss, self.modules["discriminator"]
-        batch = made(self.samples, batch)
         target = batch["hr"].float() / 255
         dropped = (batch["seed"] % 1000 < 1000 * self.config.drop_text)[:, None]
         text = torch.where(dropped, self.no_text.to(target.device), batch["text"])
