@@ -1,7 +1,7 @@
 """Photo folders into indexed shards (see `shards`), and the check that shards are still what was packed.
 
 The plan, which file goes into which shard, depends on names and sizes alone, and a shard appears with its index only
-when it is complete: an interrupted packing goes on where it was. `manifest.json` tells what was packed and left out.
+when it is complete: an interrupted packing continues where it stopped. `manifest.json` says what was packed or left out.
 """
 
 import hashlib
@@ -154,7 +154,7 @@ def _plan_hash(files: list[Path], folder: Path) -> str:
 
 
 def _claim(output: Path, settings: dict[str, Any], shards: list[Path], overwrite: bool) -> None:
-    """Let no other packing have begun in this folder, and no file of others have a name that will be written."""
+    """Note the plan in `output`; refuse where another packing has begun, or files of others have names of ours."""
     if output.is_file():
         raise SeesrError(f"{output}: is a file; give a folder")
     output.mkdir(parents=True, exist_ok=True)
@@ -240,7 +240,7 @@ class _LeftOutError(Exception):
 
 
 def _samples(file: Path, recipe: PackingRecipe) -> Iterator[tuple[str, bytes]]:
-    """What comes behind the stem of the name, and the bytes, of each sample of a picture file."""
+    """The ending of the name, and the bytes, of each sample of a picture file."""
     content = file.read_bytes()
     expected = recipe.md5.get(file.name)
     if expected and hashlib.md5(content).hexdigest() != expected:

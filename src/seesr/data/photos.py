@@ -1,4 +1,4 @@
-"""Training photos: decoded once where the set fits into memory, else one by one where they are asked for.
+"""Training photos: decoded at once where the set fits into memory, else one by one when they are needed.
 
 Damaged pictures are left out, counted and reported either way.
 """
@@ -43,7 +43,7 @@ class PhotosConfig:
     photos: list[str]  # folders or shards; URLs of shards with an index
     small_photos: Literal["error", "skip"] = "error"  # those smaller than the crop
     memory_gb: float = MEMORY_GB  # a set that needs more, decoded, is read while training
-    scale_jitter: float = 1.0  # crops are taken from a window up to 1 / scale_jitter wider, and reduced
+    scale_jitter: float = 1.0  # below 1, crops are windows up to 1 / scale_jitter as wide, reduced
     on_device: bool = False  # decoded photos live on the training device, and samples are made there
 
     def __post_init__(self) -> None:
@@ -75,7 +75,7 @@ def load_photos(
         minimum: smallest width and height that is of use, in pixels.
         small: whether smaller ones are an error, or left out, counted and reported.
         memory_gb: a set that needs no more than this is decoded at once, with every damaged picture found before the
-            start; another one is decoded picture by picture, and keeps what fits (shared among worker processes).
+            start; a larger set is decoded picture by picture and keeps what fits (shared among worker processes).
         tagger: hash of a tagger whose tags of each photo come along (see `tag_files`).
         whole: whether a set that needs more than `memory_gb` is an error.
 
@@ -137,8 +137,8 @@ def decode(entry: Entry) -> TrainingPhoto:
 class StreamedPhotos(Sequence[TrainingPhoto]):
     """Photos decoded when asked for; as many as fit into `memory_gb` stay decoded.
 
-    In place of a damaged picture comes the next one, always the same; the worker processes of a data loader share the
-    knowledge of which are damaged.
+    A damaged picture is replaced by the next one, always the same; the worker processes of a data loader share which
+    are damaged.
     """
 
     def __init__(self, entries: list[Entry], memory_gb: float):

@@ -1,8 +1,8 @@
 """Samples of training: crops of photos, and the degraded copies made of them.
 
 Every sample is a pure function of the seed and its running number: which photo (a fresh permutation each epoch), where
-the crop lies, how it is turned, and the seed of its degradation. So a run resumes at any sample without a trace, and
-the number of worker processes changes nothing. A sample is one object from photo to batch: its clean picture, its
+the crop lies, how it is turned, and the seed of its degradation. So a run can resume at any sample, and the
+number of worker processes changes nothing. A sample is one object from photo to batch: its clean picture, its
 degraded one and its tags cannot come apart.
 """
 
@@ -45,8 +45,8 @@ class Crops(Dataset[dict[str, Any]]):
 
     Sample number -> `hr`, uint8 (3, crop, crop), its `seed` and, of photos that have them, its `tags`, a text.
 
-    jitter: below 1, a crop is what is left of a window 1 to 1 / jitter times as wide (uniform in its inverse, and no
-    wider than the photo), reduced without aliasing.
+    jitter: below 1, a crop is a window 1 to 1 / jitter times as wide (uniform in its inverse, and no wider than the
+    photo), reduced without aliasing.
     """
 
     def __init__(self, photos: Sequence[TrainingPhoto], crop: int, seed: int, turn: bool = True, jitter: float = 1.0):
@@ -126,7 +126,7 @@ class Squares(Sequence[TrainingPhoto]):
 
 
 class DegradationMix:
-    """Degradations by preset name, with weights; every sample draws its preset by its seed.
+    """Degradations by preset name, with weights; each sample's seed draws its preset.
 
     Raises SeesrError for an unknown preset and for weights that are negative or all zero.
     """
@@ -180,7 +180,7 @@ class OnDevice(Dataset[dict[str, Any]]):
 
     The training loop makes each batch of its numbers, by `materialise`.
 
-    samples: what moves itself by `to`, as `Crops` do; or made of such that it holds as `crops`.
+    samples: with a method `to` that moves what they are cut from, as `Crops` have; or with such samples as `crops`.
     """
 
     def __init__(self, samples: Any):

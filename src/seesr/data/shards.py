@@ -2,7 +2,7 @@
 
 A shard may have an index beside it (`x.tar` and `x.index.json`): where each picture begins, how big it is, its SHA-256
 and the JSON that belongs to it. With one, a shard is opened by reading a few bytes, and any picture by reading that
-picture alone, over the network too: so a set of any size is read in any order, and a run goes on at any sample.
+picture alone, over the network too: so a set of any size is read in any order, and a run resumes at any sample.
 """
 
 import hashlib

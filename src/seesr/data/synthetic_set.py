@@ -1,8 +1,8 @@
 """A synthetic test set in the manner of DIV2K-Val: random crops of photos and their degraded copies.
 
 StableSR's set, which the field's tables use, is 3000 crops of 512 pixels from the 100 validation photos of DIV2K,
-degraded by Real-ESRGAN's process. This makes such a set from any photos; its crops and degradations are drawn by
-number from the seed, so that the same command makes the same set. `seesr evaluate` reads the folder.
+degraded by Real-ESRGAN's process. This makes such a set from any photos; each crop and its degradation are drawn
+from the seed and its number, so the same command makes the same set. `seesr evaluate` reads the folder.
 """
 
 import hashlib

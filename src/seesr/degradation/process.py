@@ -1,9 +1,9 @@
 """From HR to LR: Real-ESRGAN's second-order degradation (arXiv 2107.10833, figure 2), one plan per sample.
 
-Samples of a batch pass one by one: from the first resize on each has its own size, and it makes a sample's result
-independent of its company, to the last bit. On the CPU one thread does the work: the steps are too short to be shared,
-and their sums would be rounded by how they are (Poisson noise makes another picture of one rounding). For throughput
-run it in several data-loader workers.
+Samples of a batch pass one by one: from the first resize on each has its own size, and a sample's result does not
+depend on the others, to the last bit. On the CPU one thread does the work: the steps are too short to be shared, and
+the number of threads would change how sums are rounded (one rounding changes the whole picture after Poisson noise).
+For throughput run it in several data-loader workers.
 """
 
 from collections.abc import Iterator

@@ -55,7 +55,7 @@ def make_method(name: str, device: torch.device) -> Method:
 
 
 def apply_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, str]:
-    """Name as given → name with `settings` (each `key=value`) put under those a SeeSR model's name says itself.
+    """Name as given → name with `settings` (each `key=value`) added; those in a SeeSR model's own name win.
 
     Raises:
         SeesrError: none of the methods is a SeeSR model, or a setting that there is not.
@@ -73,7 +73,7 @@ def apply_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, s
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A SeeSR model and its settings, parted at the first colon before which a model stands."""
+    """A SeeSR model and its settings, split at the first colon that follows a model's name."""
     for position, character in enumerate(name):
         if character == ":" and _is_model(name[:position]):
             return name[:position], name[position + 1 :]

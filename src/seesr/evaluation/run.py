@@ -3,7 +3,7 @@
     lr/ ─ methods → OUT/restored/METHOD/*.png ─┐
     hr/ ───────────────────────────────────────┴ metrics → Results (record.py and report.py write them down)
 
-What was restored or scored before is not done again, as long as picture, method and package are still the same.
+What was restored or scored before is not done again as long as picture, method and package are the same.
 """
 
 import hashlib
@@ -38,7 +38,7 @@ SIDES = (("lr", "hr"), ("test_LR", "test_HR"), ("lq", "gt"))
 """Names of the subfolders with the low-resolution pictures and the references: ours, and those of StableSR's sets."""
 
 EvaluationProgress = Callable[[str, int, int], None]
-"""Told what is being done, and how many pictures of how many are through with it."""
+"""Called with what is being done, the pictures done, and the pictures in all."""
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class MethodResult:
         return Cost(sum(seconds) / len(seconds) if seconds else None, max(peaks, default=None))
 
     def hardware(self) -> list[str]:
-        """All that the pictures whose time is known were restored on: more than one where a run went on elsewhere."""
+        """The hardware behind the known times: more than one where a run was continued elsewhere."""
         return sorted({cost.hardware for cost in self.costs.values() if cost.hardware and cost.seconds is not None})
 
 
@@ -131,7 +131,7 @@ class Results:
 
     @property
     def few_pictures(self) -> bool:
-        """Whether intervals from so few pictures are narrower than they should be, as percentile intervals then are."""
+        """Whether there are so few pictures that percentile intervals come out too narrow."""
         return len(self.testset.pairs) < FEW
 
     def rows(self) -> list[dict[str, Any]]:

@@ -61,12 +61,12 @@ def make_study(
     """Make a study in the new folder `output`.
 
     Args:
-        methods: (name, folder of its pictures); a name may come twice, its folders are then looked through together.
+        methods: (name, folder of its pictures); a name may occur twice; its folders are then read together.
         lr, hr: low-resolution photos and their references: the part "closest". `hr` without `lr` will do.
         real: low-resolution photos without reference: the part "best".
         mode: "choice" (all methods at once) or "pairs".
         photos: a random sample of so many per part, drawn with `seed`, instead of all.
-        questions: pairs a rater gets per part, at most; of no concern to mode "choice".
+        questions: pairs a rater gets per part, at most; not used in mode "choice".
         checks: attention checks per part.
         progress: called with (pictures written, pictures in all).
 

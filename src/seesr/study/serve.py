@@ -93,7 +93,7 @@ class StudyServer(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def server_close(self) -> None:
-        """End: nothing is lost by ending in any other way."""
+        """Stop the server; votes are safe however it ends."""
         super().server_close()
         self.votes.close()
 

@@ -44,8 +44,8 @@ class Interval:
 class Preferences:
     """What a set of votes says about n methods.
 
-    No resample can tell how sure it is that a method was never chosen, or always. The share of such a method has
-    Wilson's interval, and its strength, which rests on the prior, none (not a number).
+    The bootstrap gives no interval for a method that was never, or always, chosen. Its share gets Wilson's interval;
+    its strength rests on the prior and gets none (NaN).
 
     votes, offered: (n,) how often each was chosen, and could have been.
     shares: chosen / offered, with bootstrap intervals; wilson: the same shares with Wilson's intervals.
@@ -168,7 +168,7 @@ def krippendorff_alpha(table: np.ndarray, weights: np.ndarray | None = None) -> 
         weights: how often a unit is to be counted.
 
     Returns:
-        1 for full agreement, 0 for as much as by chance; not a number if only one category occurs.
+        1 for full agreement, 0 for as much as by chance; NaN if only one category occurs.
     """
     raters = table.sum(1)
     weights = (np.ones(len(table)) if weights is None else weights) * (raters >= 2)

@@ -1,4 +1,4 @@
-"""Votes: what one holds, checked; a database that loses and doubles none; the files raters send."""
+"""Votes: their check, a database that neither loses nor doubles one, and the files that raters send."""
 
 import json
 import math
@@ -93,7 +93,7 @@ def parse_vote(study: Study, content: Any) -> Vote:
 
 
 class VoteDatabase:
-    """Votes in SQLite. A vote is on disk when `vote` returns; threads may share an object, processes the file."""
+    """Votes in SQLite. A vote is on disk when `vote` returns. Threads may share the object, processes the file."""
 
     def __init__(self, path: Path, study: Study) -> None:
         """Open the database, make it where it is missing.
@@ -232,8 +232,8 @@ def read_ballot(path: Path, study: Study) -> Ballot:
 
 
 def read_ballots(folder: Path, study: Study) -> list[Ballot]:
-    """All ballots of a study's folder, of the database and of results/*.json; of two votes of a rater on one question
-    that of the higher revision counts.
+    """All ballots of a study's folder, of the database and of results/*.json; if a rater voted twice on a
+    question, the higher revision counts.
 
     Raises:
         SeesrError: a damaged database or file; a rater's two votes of the same revision that contradict each other.

@@ -1,7 +1,7 @@
-"""Checkpoints of a run: the whole state, from which it goes on exactly, and the light one for other machines.
+"""Checkpoints of a run: the whole state, which resumes it exactly, and a light one for other machines.
 
-A checkpoint is a folder that appears under its name only when complete, so a run killed at any moment goes on from the
-last one. Below `output`: `checkpoints/step-…/` and, if asked for, `light/`.
+A checkpoint is a folder that appears under its name only when complete, so a run killed at any moment resumes from
+the last one. Below `output`: `checkpoints/step-…/` and, if asked for, `light/`.
 """
 
 import json
@@ -30,7 +30,7 @@ class Counters:
     step: int = 0
     samples: int = 0  # seen
     skipped: int = 0  # steps without a finite gradient
-    rewarm_from: int | None = None  # step at which the optimiser last began anew
+    rewarm_from: int | None = None  # step at which the optimiser last started afresh
 
 
 class Checkpoints:
@@ -73,7 +73,7 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
 
     def resume(self) -> Counters:
-        """Load the newest state, a whole one before a light one of the same step; new counters where there is none.
+        """Load the newest state, a whole one rather than a light one of the same step; without any, start from zero.
 
         Raises:
             SeesrError: a checkpoint of another model, or a damaged one.

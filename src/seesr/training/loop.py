@@ -1,8 +1,8 @@
-"""The one training loop under all stages, on Accelerate: a stage says what is trained on which loss, the loop the rest.
+"""The training loop of all stages, on Accelerate: a stage defines networks, samples and loss, the loop does the rest.
 
 Samples are numbered, and a run's state is its weights, optimiser, averaged weights, random generators and the number of
 samples seen. A checkpoint is a folder that appears under its name only when complete, so a run killed at any moment
-goes on from the last one, and on a CPU in fp32 ends with the weights of an unbroken run, to the last bit.
+resumes from the last one, and on a CPU in fp32 ends with the weights of an unbroken run, to the last bit.
 """
 
 import json
@@ -48,7 +48,7 @@ class Stage(ABC):
     def dataset(self) -> Dataset[dict[str, Any]]:
         """Samples by running number, without end; `damaged`, if it has one, counts the pictures left out.
 
-        `OnDevice` samples are made by the loop, so `training_step` gets the same batches of them.
+        The loop turns the numbers of `OnDevice` samples into batches; `training_step` never sees them.
         """
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
@@ -118,7 +118,7 @@ class _Run:
     def run(self) -> dict[str, float]:
         if self.accelerator.is_main_process:
             self.output.mkdir(parents=True, exist_ok=True)
-            (self.output / METRICS).touch()  # from here on the folder is a run's
+            (self.output / METRICS).touch()  # marks the folder as a run's
         self.at = self.checkpoints.resume()
         self.dataset = self.stage.dataset()
         with on_signal(self._stop), self._tensorboard():
@@ -206,7 +206,7 @@ class _Run:
         return self.config.batch_size * self.config.accumulate * int(self.accelerator.num_processes)
 
     def _batches(self) -> Iterator[dict[str, Any]]:
-        """Micro-batches from the first sample not yet seen on; processes take turns."""
+        """Micro-batches, from the first unseen sample; processes take turns."""
         first, processes = self.at.samples + self.accelerator.process_index, self.accelerator.num_processes
         count = (self.config.steps - self.at.step) * self._samples_per_step
         loader = DataLoader(
@@ -221,7 +221,7 @@ class _Run:
             yield materialise(self.dataset, {name: self._to_device(value) for name, value in batch.items()})
 
     def _to_device(self, value: Any) -> Any:
-        """Tensors; other things, such as texts, stay what they are."""
+        """Tensors are moved; other values, such as texts, stay as they are."""
         return value.to(self.accelerator.device, non_blocking=True) if isinstance(value, Tensor) else value
 
     def _validate(self, final: bool) -> dict[str, float]:

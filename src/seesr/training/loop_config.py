@@ -1,4 +1,4 @@
-"""What the config of every stage has: how the loop trains, saves and validates."""
+"""Settings that every stage's config has: how the loop trains, saves and validates."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,7 +11,7 @@ from seesr.errors import SeesrError
 
 @dataclass(kw_only=True)
 class LoopConfig:
-    """What every stage's config has. Minutes are of this run, steps are of the training as a whole."""
+    """Settings of every stage. Minutes count this run, steps the whole training."""
 
     output: str  # folder for checkpoints, logs and the trained model; a run continues what it finds there
     overwrite: bool = False  # files in `output` that no training run wrote are replaced
@@ -20,7 +20,7 @@ class LoopConfig:
     learning_rate: float
     seed: int = 0
     accumulate: int = 1  # micro-batches per step
-    precision: Literal["auto", "fp32", "bf16"] = "fp32"  # auto: bf16 where it is the faster, else fp32
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"  # auto: bf16 where it is faster, else fp32
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
@@ -33,7 +33,7 @@ class LoopConfig:
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None  # and after so many steps
     keep_checkpoints: int = 2
-    light_checkpoint: bool = False  # beside each checkpoint a small one in `light/`, for other machines
+    light_checkpoint: bool = False  # write a small checkpoint into `light/` too, for other machines
     rewarm_steps: int = 100  # of the learning rate, after going on from a light one
     validate_steps: int | None = None  # None: only at the end
     log_seconds: float = 30.0  # between log lines where there is no terminal

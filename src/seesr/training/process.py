@@ -24,7 +24,7 @@ def channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]
 
 
 def make_accelerator(precision: str, accumulate: int) -> Accelerator:
-    """Of this process, for `fp32` or `bf16` and so many micro-batches a step."""
+    """The accelerator of this process, for `fp32` or `bf16` and `accumulate` micro-batches a step."""
     mixed = {"fp32": "no", "bf16": "bf16"}[precision]
     AcceleratorState._reset_state()  # which else keeps the precision of an earlier run in this process
     accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_steps=accumulate)
@@ -34,7 +34,7 @@ def make_accelerator(precision: str, accumulate: int) -> Accelerator:
 
 
 def _leave_group() -> None:
-    """Stop the group's threads before the interpreter goes: one that still runs then aborts a finished process."""
+    """Stop the group's threads before the interpreter ends: one that still runs aborts a finished process."""
     if torch.distributed.is_initialized():
         gc.collect()  # networks in cycles hold the group, and with it its threads
         torch.distributed.destroy_process_group()

@@ -1,7 +1,7 @@
 """Photos, their degraded versions and what the enlarger makes of those, computed once and kept in a folder.
 
 The enlarger is most of the cost of a training pair, and it is frozen when the diffusion part learns. Shards are pure
-functions of the settings and of their number, so a run that was stopped goes on with the next one, and several
+functions of the settings and of their number, so a run that was stopped continues with the next one, and several
 processes may fill one folder.
 """
 
@@ -31,7 +31,7 @@ SHARD = 16  # samples
 
 @dataclass(frozen=True)
 class RestorationSettings:
-    """What a folder of restorations was made with; a folder belongs to one setting."""
+    """What a folder of restorations was made with; all of a folder have the same."""
 
     crop: int  # HR pixels, a multiple of 4
     seed: int

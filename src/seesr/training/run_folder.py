@@ -12,7 +12,7 @@ WRITTEN = ("checkpoints", "light", METRICS, "model", "tensorboard")
 
 
 def check_output(output: Path, overwrite: bool = False) -> None:
-    """Let no run write over what another program, or the user, has put into `output`.
+    """Refuse to write over files in `output` that no training run wrote.
 
     Raises:
         SeesrError: files of a run's names are there, and no run wrote them; they are named.

@@ -62,9 +62,9 @@ def _see(tagger: ConvTagger, photo: TrainingPhoto) -> tuple[Tensor, Tensor]:
 def calibrate(probabilities: Tensor, truth: Tensor) -> list[float]:
     """Threshold of each tag: the least of `THRESHOLDS` that gives few false alarms.
 
-    At most one picture in ten above it, or a single one, is of another class; and its odds are at least `EVIDENCE`
-    times those of the tag's share among the classes: a photo of nothing that the classifier knows gets about that.
-    The pictures have one label and often show more, so the rule may not push a threshold beyond the last step.
+    At most one picture in ten above it, or a single one, is of another class. Its odds are at least `EVIDENCE` times
+    those of the tag's share among the classes, which is about what a photo of no known class gets. The pictures have
+    one label and often show more, so the rule may not push a threshold beyond the last step.
 
     Args:
         probabilities: (photos, tags).

@@ -142,6 +142,6 @@ class SeeSRModel:
 
 @lru_cache(maxsize=1)
 def _load(model: str, device: torch.device, dtype: torch.dtype) -> SeeSRPipeline:
-    """One model at a time is held; ablations of it share it."""
+    """One model is held at a time; its ablations share it."""
     pipeline: SeeSRPipeline = SeeSRPipeline.from_pretrained(model, dtype=dtype).to(device)
     return pipeline

@@ -35,7 +35,7 @@ RAM, DAPE = "RAM", "DAPE"
 
 @dataclass(frozen=True)
 class ExperimentSettings:
-    """Of an experiment.
+    """Settings of an experiment.
 
     degradation: preset that strength 1 stands for; without the sharpening that some presets give their target.
     size: photos are stretched whole to this square before they are degraded, as in stage 1; a multiple of 4.

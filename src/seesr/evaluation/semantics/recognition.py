@@ -63,7 +63,7 @@ class Recognised:
 def files_of_recognition(
     names: Sequence[str], methods: Sequence[str], output: Path, boxes: bool, segments: bool
 ) -> list[Path]:
-    """What `recognise` writes besides the rows' pictures: of test pictures and methods by name."""
+    """The files that `recognise` writes besides the rows' pictures. names: of the test pictures; methods: by name."""
     folders = [folder_name(row) for row in (HR, LR, *methods)]
     files = [output / "detections" / f"{folder}.json" for folder in folders if boxes]
     for folder in folders if segments else ():

@@ -60,7 +60,7 @@ def find_originals(folder: Path, degrade: str | None, limit: int | None) -> list
 
 
 def files_of_rows(names: Sequence[str], methods: Sequence[str], output: Path, degrade: str | None) -> list[Path]:
-    """The pictures that `open_testset` and `make_rows` write, of test pictures and methods by name."""
+    """The files that `open_testset` and `make_rows` write. names: of the test pictures; methods: by name."""
     folders = [output / "restored" / folder_name(name) for name in dict.fromkeys(("bicubic", *methods))]
     folders += [output / "lr"] if degrade else []
     return [folder / f"{name}.png" for folder in folders for name in names]

@@ -1,7 +1,7 @@
-"""The embedded model's autoencoder: learned from photos alone, to hold a picture in an eighth of its width and height.
+"""The embedded model's autoencoder, trained on photos alone; latents have an eighth of a picture's width and height.
 
-L1 first; the perceptual terms of the enlarger's training and a discriminator join when the coarse picture stands.
-Noise on the latents, and a pull of them towards zero, keep neighbouring latents alike (a VAE of fixed variance).
+L1 first; the perceptual terms of the enlarger's training and a discriminator join once the coarse picture is right.
+Noise on the latents, and a penalty on their size, keep neighbouring latents alike (a VAE of fixed variance).
 """
 
 from collections.abc import Iterable
@@ -47,7 +47,7 @@ class AutoencoderConfig(PhotosConfig, LoopConfig):
 
     validation_photos: list[str]
     validation_samples: int = 12  # while training; all of them at the end
-    start: str | None = None  # folder of an Autoencoder to go on from; None: a new one
+    start: str | None = None  # folder of an Autoencoder to start from; None: a new one
     crop: int = 128  # pixels, a multiple of 8
     latent_channels: int = 16
     channels: tuple[int, int] = (96, 160)  # at a quarter and an eighth of the resolution

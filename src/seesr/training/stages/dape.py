@@ -1,7 +1,7 @@
 """Stage 1: DAPE, the tagger that sees in a degraded photo what RAM sees in the clean one (SeeSR, section 3.2).
 
-Teacher is RAM on the clean photo, student is RAM with LoRA on its degraded version. They are one network: the factors
-are switched off for the teacher, so it costs a forward pass and no memory. Only the factors are trained.
+The teacher is RAM on the clean photo, the student is RAM with LoRA on its degraded version. They are one network: the
+factors are switched off for the teacher, so it costs a forward pass and no memory. Only the factors are trained.
 """
 
 import shutil

@@ -80,7 +80,7 @@ class EnlargerConfig(PhotosConfig, LoopConfig):
 
 
 class Degrader:
-    """Crops as a training's config wants them, and their degraded copies; every sample as its seed says."""
+    """Prepares crops as the config says, and degrades them; each sample's seed decides."""
 
     def __init__(self, config: EnlargerConfig):
         self.mix = DegradationMix(config.degradation)
@@ -197,7 +197,7 @@ def train(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, f
 
 
 def evaluate(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, float]:
-    """Validation metrics of the untrained `start`, over all validation photos: to compare finished weights.
+    """Validation metrics of `start` as it is, over all validation photos: to compare finished weights.
 
     Raises:
         SeesrError: as `train`.

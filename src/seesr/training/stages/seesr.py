@@ -93,7 +93,7 @@ class SeesrConfig(PhotosConfig, LoopConfig):
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance decides of B samples; of each by its own seed."""
+    """The random draws of B samples, each from its own seed."""
 
     timesteps: Tensor  # (B,), uniform
     noise: Tensor  # (B, c, h, w), unit normal: what is added to the latents
@@ -271,7 +271,7 @@ def starting_pipeline(config: SeesrConfig) -> SeeSRPipeline:
 
 
 def base_unet(folder: Path, image_embed_dim: int) -> SemanticUNet:
-    """The UNet of a text-to-image model with new RCA that adds nothing yet; RCA that it brings is left out."""
+    """The UNet of a text-to-image model with new RCA that adds nothing yet; RCA that it already has is left out."""
     weights = find_weights(folder)
     own = {"image_embed_dim": image_embed_dim, "use_image_cross_attention": True}
     unet = cast(SemanticUNet, SemanticUNet.from_config(read_json(folder / "config.json") | own))

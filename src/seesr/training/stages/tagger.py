@@ -1,7 +1,7 @@
-"""A tagger for models grown from nothing: many labels a photo, learned from a teacher's probabilities or from labels.
+"""A tagger for models trained from scratch: many labels a photo, from a teacher's probabilities or from labels.
 
-It stands where RAM stands in the paper, before stage 1 makes DAPE of it. The student is a small RAM, or any tagger to
-go on from. Photos are seen whole, stretched to the tagger's square, mirrored at random.
+It takes RAM's place in the paper, before stage 1 makes DAPE of it. The student is a small RAM, or an existing tagger.
+Photos are seen whole, stretched to the tagger's square, mirrored at random.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,7 +48,7 @@ class TaggerConfig(PhotosConfig, LoopConfig):
     validation_photos: list[str]
     teacher: str | None = None  # folder of a tagger, or of a model that has one; the student learns its tags
     labels: str | None = None  # key in the photos' JSON files, of a label or a list of labels
-    start: str | None = None  # folder of a tagger to go on from; None: a new one
+    start: str | None = None  # folder of a tagger to start from; None: a new one
     swin: SwinConfig = field(default_factory=SwinConfig)
 
     def __post_init__(self) -> None:
