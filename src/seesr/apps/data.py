@@ -47,7 +47,7 @@ def pack(
     crop: Annotated[int | None, typer.Option(help="Cut into squares of so many pixels; default: whole photos.")] = None,
     minimum: Annotated[int, typer.Option(help="Leave out photos with a smaller side.")] = 1,
     shard_mb: Annotated[int, typer.Option(help="Photos per shard, in megabytes.")] = 500,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Pack anew, whatever shards are there.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Pack again, replacing the shards that are there.")] = False,
 ) -> None:
     """Pack photos into shards with an index, which training reads in any order and over a network."""
     from seesr.data import known_sets, packing
@@ -66,7 +66,7 @@ def pack(
     recipe = packing.PackingRecipe(crop, minimum, md5)
     with _bar("packing") as progress:
         made = packing.pack(files, folder, output, recipe, shard_mb * 1_000_000, progress, overwrite)
-    checked = "each checked against its published MD5" if md5 else "no published checksums were at hand"
+    checked = "each checked against its published MD5" if md5 else "no published checksums were found"
     typer.echo(
         shown(
             f"{output}: {made['packed']} samples of {made['photos']} photos in {len(made['shards'])} shards; {checked}"

@@ -12,7 +12,8 @@ from seesr.errors import SeesrError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from seesr.evaluation.run import EvaluationProgress, Results
+    from seesr.evaluation.results import Results
+    from seesr.evaluation.run import EvaluationProgress
 
 
 def evaluate(

@@ -1,7 +1,7 @@
 """Photo folders into indexed shards (see `shards`), and the check that shards are still what was packed.
 
 The plan, which file goes into which shard, depends on names and sizes alone, and a shard appears with its index only
-when it is complete: an interrupted packing continues where it stopped. `manifest.json` says what was packed or left out.
+when it is complete: an interrupted packing resumes where it stopped. `manifest.json` lists what was packed or left out.
 """
 
 import hashlib
@@ -42,7 +42,7 @@ class PackingRecipe:
     """How pictures become samples.
 
     crop: side in pixels of the squares that a photo is cut into, as many as fit around its centre, kept as PNG; None:
-    the file as it is. minimum: smallest side of use. md5: published checksums by file name.
+    the file as it is. minimum: smallest side to keep. md5: published checksums by file name.
     """
 
     crop: int | None = None
@@ -75,7 +75,7 @@ def pack(
 ) -> dict[str, Any]:
     """Write `files`, all below `folder`, into shards `output/NAME-00000.tar` …; returns the manifest.
 
-    overwrite: pack anew, whatever files of these names are there.
+    overwrite: pack again, replacing files of these names.
 
     Raises:
         SeesrError: nothing was left to pack, or `output` holds shards packed from other files or by another recipe, or
@@ -99,7 +99,7 @@ def pack(
         shards[shard.name] = {"pictures": len(entries), "sha256": read_index_field(str(shard), "sha256")}
     packed = sum(shard["pictures"] for shard in shards.values())
     if not packed:
-        raise SeesrError(f"none of the {len(files)} pictures in {folder} is of use; the first: {left_out[0]}")
+        raise SeesrError(f"none of the {len(files)} pictures in {folder} can be used; the first: {left_out[0]}")
     manifest = {"photos": len(files), "packed": packed, "left_out": left_out, "shards": shards} | settings
     write_text(output / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return manifest

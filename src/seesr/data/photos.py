@@ -72,7 +72,7 @@ def load_photos(
 
     Args:
         sources: folders, `.tar` files, or URLs of indexed ones; `*`, `?` and `{000..012}` are expanded.
-        minimum: smallest width and height that is of use, in pixels.
+        minimum: smallest width and height to keep, in pixels.
         small: whether smaller ones are an error, or left out, counted and reported.
         memory_gb: a set that needs no more than this is decoded at once, with every damaged picture found before the
             start; a larger set is decoded picture by picture and keeps what fits (shared among worker processes).

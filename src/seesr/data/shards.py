@@ -185,11 +185,11 @@ def _read_index(shard: str) -> list[Entry] | None:
         entries = [Entry(file=shard, **picture) for picture in index["pictures"]]
         expected, size = index["bytes"], _size(shard)
     except (ValueError, KeyError, TypeError):
-        raise SeesrError(f"{name} is no index of a shard; make it anew with 'seesr data index {shard}'") from None
+        raise SeesrError(f"{name} is no index of a shard; make it again with 'seesr data index {shard}'") from None
     if size != expected:
         raise SeesrError(
             f"the shard {shard} has {size} bytes, its index says {expected}: it is cut short, or changed; "
-            "fetch it again, or make its index anew with 'seesr data index'"
+            "fetch it again, or make its index again with 'seesr data index'"
         )
     return entries
 
@@ -305,5 +305,5 @@ def _parse_info(content: bytes, file: str) -> dict[str, Any]:
     except ValueError:
         info = None
     if not isinstance(info, dict):
-        raise SeesrError(f"{file} is no JSON object; mend or remove it")
+        raise SeesrError(f"{file} is no JSON object; fix or remove it")
     return info

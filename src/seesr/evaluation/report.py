@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from seesr.evaluation.published import REPRODUCED_WITHIN, PublishedRow, Reproduction, published_for
-from seesr.evaluation.run import MethodResult, Results, mebibytes
+from seesr.evaluation.results import MethodResult, Results, mebibytes
 from seesr.metrics.intervals import RESAMPLES, Difference, Mean
 from seesr.metrics.registry import METRICS
 from seesr.photos.photo import read_photo

@@ -150,4 +150,4 @@ def read_study(folder: Path) -> Study:
             parts.append(Part(part["kind"], part["take"], questions))
         return Study(content["id"], content["title"], content["mode"], tuple(content["methods"]), tuple(parts))
     except (ValueError, KeyError, TypeError) as error:
-        raise SeesrError(f"{path}: damaged ({error}); the study must be made anew or the file restored") from error
+        raise SeesrError(f"{path}: damaged ({error}); restore the file or make the study again") from error

@@ -274,7 +274,7 @@ def _protocol(result: StudyResult) -> str:
         "Share: how often a method was chosen where it was offered. Strength: Bradley and Terry's model, for more than "
         "two pictures Luce's, by maximum likelihood with half a vote added to every method; mean 0. A difference of "
         "1.1 in strength means to be preferred three times out of four.",
-        f"Intervals: 95 % percentile bootstrap, raters and photos drawn anew independently, {RESAMPLES} resamples, "
+        f"Intervals: 95 % percentile bootstrap, raters and photos resampled independently, {RESAMPLES} resamples, "
         f"seed {SEED}; of α over photos. Wilson's interval of the share takes all votes for independent and is too "
         "narrow where they are not. They are not adjusted for the number of comparisons.",
         f"Study {study.id}, evaluated by seesr {seesr.__version__}.",

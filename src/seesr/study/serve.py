@@ -58,14 +58,14 @@ class StudyServer(ThreadingHTTPServer):
         try:
             text = page.read_text(encoding="utf-8")
         except OSError as error:
-            raise SeesrError(f"{page}: cannot be read ({error.strerror}); the study must be made anew") from error
+            raise SeesrError(f"{page}: cannot be read ({error.strerror}); make the study again") from error
         self.page = text.replace('data-served="false"', 'data-served="true"', 1).encode()
         self.pictures = {
             f"/images/{name}.webp": folder / PUBLIC / "images" / f"{name}.webp" for name in self.study.pictures
         }
         missing = [path for path in self.pictures.values() if not path.is_file()]
         if missing:
-            raise SeesrError(f"{missing[0]}: this picture of the study is gone; restore it or make the study anew")
+            raise SeesrError(f"{missing[0]}: this picture of the study is gone; restore it or make the study again")
         if ":" in host:
             self.address_family = AF_INET6
         self.votes = VoteDatabase(folder / DATABASE, self.study)  # a failing __init__ closes it by server_close

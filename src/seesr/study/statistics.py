@@ -4,8 +4,8 @@ A vote is the choice of one method out of a set. For all methods at once that is
 Bradley and Terry's (1952) is the case of two: P(i | S) = exp(s_i) / sum over j in S of exp(s_j), s being log strengths
 of mean 0.
 
-Votes of one rater, and votes on one photo, resemble each other. Intervals therefore come from a bootstrap that draws
-raters and photos anew, independently (Owen 2007, the pigeonhole bootstrap, which errs on the wide side). Wilson's
+Votes of one rater, and votes on one photo, resemble each other. Intervals therefore come from a bootstrap that
+resamples raters and photos independently (Owen 2007, the pigeonhole bootstrap, which errs on the wide side). Wilson's
 interval (1927), which takes every vote for independent, is given beside it.
 """
 

@@ -81,13 +81,13 @@ class Checkpoints:
         whole, light_step = self._whole(), self._light_step()
         if whole and int(whole[-1].name.removeprefix("step-")) >= light_step:
             counters = self._load_whole(whole[-1])
-            logger.info("going on from %s, %d samples seen", whole[-1], counters.samples)
+            logger.info("resuming from %s, %d samples seen", whole[-1], counters.samples)
             return counters
         if light_step < 0:
             return Counters()
         counters = Counters(**load_light(self.light_folder, self.modules, self.average))
         counters.rewarm_from = counters.step
-        logger.info("going on from %s, step %d, the optimiser anew", self.light_folder, counters.step)
+        logger.info("resuming from %s, step %d, with a new optimiser", self.light_folder, counters.step)
         return counters
 
     def _whole(self) -> list[Path]:

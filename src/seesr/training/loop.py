@@ -126,7 +126,7 @@ class _Run:
                 self._validate(final=False)
             self._train()
             if self.stopping:
-                logger.info("stopped at step %d; the same command goes on from there", self.at.step)
+                logger.info("stopped at step %d; the same command resumes from there", self.at.step)
                 return {}
             return self._validate(final=True)
 
@@ -154,7 +154,7 @@ class _Run:
                 if bad >= _GIVE_UP_AFTER:
                     raise SeesrError(
                         f"no finite gradient in {bad} steps up to step {self.at.step}; lower learning_rate or use "
-                        f"another precision, then run again: it goes on from the last checkpoint in {self.output}"
+                        f"another precision, then run again: it resumes from the last checkpoint in {self.output}"
                     )
                 progress.advance(self._samples_per_step, scalars["loss"], self.at.skipped)
                 if self.at.step % 10 == 0 or self.at.step == start + 1:

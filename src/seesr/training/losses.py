@@ -116,7 +116,7 @@ def pixel_terms(restored: Tensor, target: Tensor, weights: LossWeights, taught: 
 
 
 def texture_in_flats(restored: Tensor, spread: Tensor) -> Tensor:
-    """How much more `restored` varies than its target where the target is flat, mean over windows, in units of 255 levels.
+    """How much more `restored` varies than its target where the target is flat: mean over windows, as a share of 255.
 
     Args:
         restored: (B, 3, H, W) in [0, 1]. spread: `local_deviation` of the target.

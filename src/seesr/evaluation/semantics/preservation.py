@@ -13,7 +13,8 @@ from typing import Any
 from PIL import Image
 
 from seesr.evaluation.baselines.interface import Method
-from seesr.evaluation.run import EvaluationProgress, Testset
+from seesr.evaluation.results import Testset
+from seesr.evaluation.run import EvaluationProgress
 from seesr.evaluation.semantics.rows import HR, Row, make_rows, read_cut, sizes_of
 from seesr.evaluation.semantics.sight import look
 from seesr.metrics.tags import Sight, TagScores, score_tags

@@ -15,7 +15,8 @@ from PIL import Image
 
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Method
-from seesr.evaluation.run import EvaluationProgress, Testset, folder_name
+from seesr.evaluation.results import Testset
+from seesr.evaluation.run import EvaluationProgress, folder_name
 from seesr.evaluation.semantics.boxes import NAMES, Detections, box_ap, load_pycocotools
 from seesr.evaluation.semantics.coco import Category, Instances, Panoptic, SegmentMap, check_pictures, to_colors
 from seesr.evaluation.semantics.networks import Detector, Segmenter

@@ -18,10 +18,10 @@ from seesr.degradation import degrade_photo, preset
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Method
 from seesr.evaluation.methods import make_method
+from seesr.evaluation.results import Testset
 from seesr.evaluation.run import (
     SCALE,
     EvaluationProgress,
-    Testset,
     find_pairs,
     folder_name,
     read_testset,

@@ -69,7 +69,7 @@ class SeesrConfig(PhotosConfig, LoopConfig):
 
     model: str  # folder of Stable Diffusion 2-base, or of a SeeSR
     tagger: str | None = None  # folder with the tagger of stage 1; None: that of `model`
-    fresh: bool = True  # begin with RCA and ControlNet as the paper does; false: go on with those of `model`
+    fresh: bool = True  # start RCA and ControlNet as the paper does; false: keep those of `model`
     validation_photos: list[str]
     validation_samples: int = 64  # while training; all of them at the end
     validation_pictures: int = 4  # of the samples, restored
@@ -249,7 +249,7 @@ def starting_pipeline(config: SeesrConfig) -> SeeSRPipeline:
     index = folder / "model_index.json"
     is_seesr = index.is_file() and class_name(read_json(index)) == SeeSRPipeline.__name__
     if not is_seesr and not config.fresh:
-        raise SeesrError(f"fresh: {folder} is not the folder of a SeeSR to go on with; set fresh to true")
+        raise SeesrError(f"fresh: {folder} is not a SeeSR model to continue from; set fresh to true")
     if not is_seesr and config.tagger is None:
         raise SeesrError(f"tagger: {folder} has none; give the folder that stage 1 made")
     tagger = tagger_from_folder(Path(config.tagger or config.model))

@@ -135,7 +135,7 @@ class TurboStage(loop.Stage):
     def _crops(self, latents: str, folder: str, seed: int) -> TurboCrops:
         found, pixels = Latents.load(newest(latents)), restorations.read(Path(folder), ("hr", "enlarged"))
         if len(found) != len(pixels["hr"]):
-            raise SeesrError(f"{latents} holds {len(found)} samples, {folder} {len(pixels['hr'])}; make them anew")
+            raise SeesrError(f"{latents} holds {len(found)} samples, {folder} {len(pixels['hr'])}; make them again")
         tokens = tokenize(self.pipeline.tokenizer, found.tags)
         return TurboCrops(LatentCrops(found, tokens, self.config.size, seed), pixels)
 
