@@ -19,7 +19,7 @@ from accelerate import PartialState
 from torch.utils.data import DataLoader, default_collate
 
 from seesr.data.photos import StreamedPhotos, load_photos
-from seesr.data.samples import Crops, DegradationMix, Pairs, Squares
+from seesr.data.samples import Crops, DegradationMix, Pairs, Squares, materialise
 from seesr.training import loop
 from seesr.training.config import load_config
 from seesr.training.stages import dape, seesr
@@ -56,7 +56,8 @@ def step_rate(stage: loop.Stage, config: Any, steps: int) -> float:
         network.to(device)
     samples = stage.dataset()
     drawn = default_collate([samples[index] for index in range(config.batch_size)])
-    batch = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in drawn.items()}
+    moved = {name: value.to(device) if isinstance(value, torch.Tensor) else value for name, value in drawn.items()}
+    batch = materialise(samples, moved)
     optimizer = torch.optim.AdamW(stage.parameter_groups(config.learning_rate))
     start = 0.0
     for step in range(steps + 1):

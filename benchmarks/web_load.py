@@ -21,7 +21,8 @@ import psutil
 import torch
 from PIL import Image, ImageStat
 
-from seesr.apps.web.jobs import Limits, Queue
+from seesr.apps.web.job_queue import Queue
+from seesr.apps.web.jobs import Limits
 from seesr.apps.web.server import Access, make_server, serve
 from seesr.devices import choose_dtype
 from seesr.loading import load_restorer

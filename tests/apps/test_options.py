@@ -10,7 +10,7 @@ from PIL import Image
 
 from conftest import Outcome, Reference
 from seesr.apps.options import in_options
-from seesr.evaluation.methods import with_settings
+from seesr.evaluation.methods import apply_settings
 from seesr.restoration.settings import SPECS
 
 
@@ -111,7 +111,7 @@ def test_only_whole_names_in_backquotes_are_translated() -> None:
 
 
 def test_settings_of_all_seesr_methods() -> None:
-    named = with_settings(["bicubic", "mini", "mini:diffusion,steps=2"], ["steps=4", "tags=cat,tree"])
+    named = apply_settings(["bicubic", "mini", "mini:diffusion,steps=2"], ["steps=4", "tags=cat,tree"])
     assert named == {
         "bicubic": "bicubic",
         "mini": "mini:steps=4,tags=cat+tree",

@@ -17,7 +17,7 @@ from seesr.apps.jobs.outputs import check_files, recorded
 from seesr.errors import SeesrError
 from seesr.system.atomic import csv_text, remove_parts, write_text
 from seesr.system.shown import cell, shown
-from seesr.training.loop import check_own
+from seesr.training.run_folder import check_output
 
 Run = Callable[..., Outcome]
 
@@ -58,13 +58,51 @@ def test_data_and_training_keep_files_of_others(seesr: Run, tmp_path: Path) -> N
     photo(tmp_path / "in" / "a.png", (32, 32))
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "manifest.json").write_text("mine")
-    assert "manifest.json: is there already" in seesr("data", "pack", tmp_path / "in", "-o", tmp_path / "out").err
+    pack = ("data", "pack", tmp_path / "in", "-o", tmp_path / "out")
+    assert "manifest.json: is there already" in seesr(*pack).err
     assert (tmp_path / "out" / "manifest.json").read_text() == "mine"
-    (tmp_path / "out" / "model").mkdir()
-    with pytest.raises(SeesrError, match="not written by a training run"):
-        check_own(tmp_path / "out")
-    (tmp_path / "out" / "metrics.jsonl").touch()
-    check_own(tmp_path / "out")
+    assert seesr(*pack, "--overwrite").code == seesr(*pack).code == 0
+    (tmp_path / "out" / "out-00000.index.json").write_text('{"mine": 1}')
+    index = ("data", "index", tmp_path / "out" / "out-00000.tar")
+    assert "out-00000.index.json: is there already and no index" in seesr(*index).err
+    assert seesr(*index, "--overwrite").code == 0
+
+
+def test_training_keeps_files_of_others(tmp_path: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "metrics.jsonl").write_text("mine\n")
+    with pytest.raises(SeesrError, match=r"metrics\.jsonl, .*model: are there already and not written by a training"):
+        check_output(tmp_path)
+    check_output(tmp_path, overwrite=True)
+    (tmp_path / "metrics.jsonl").write_text('{"step": 0, "samples": 0, "final": false}\n')
+    check_output(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tags.json", "restored/mini/a.png", "lr/a.png"])
+def test_semantics_keep_files_of_others(seesr: Run, tmp_path: Path, name: str) -> None:
+    photo(tmp_path / "hr" / "a.png", (64, 64))
+    other = tmp_path / "out" / name
+    other.parent.mkdir(parents=True)
+    other.write_text("mine")
+    command = ("semantics", "tags", "--testset", tmp_path / "hr", "--degrade", "mild", "--method", "mini")
+    outcome = seesr(*command, "--tagger", tmp_path / "none", "-o", tmp_path / "out")
+    assert (outcome.code, f"{other}: is there already" in outcome.err) == (2, True), outcome.err
+
+
+def test_prompts_keep_files_of_others(seesr: Run, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "a.png", (16, 16))
+    other = tmp_path / "out" / "a.png.json"
+    other.parent.mkdir()
+    other.write_text("mine")
+    for target in (tmp_path / "out", tmp_path / "out" / "a.png"):
+        source = tmp_path / "in" if target.is_dir() else tmp_path / "in" / "a.png"
+        outcome = seesr("upscale", source, "-o", target, "--save-prompts")
+        assert (outcome.code, f"{other}: is there already" in outcome.err) == (2, True), outcome.err
+    assert sorted(path.name for path in other.parent.iterdir()) == ["a.png.json"]
+    options = ("upscale", tmp_path / "in", "-o", other.parent, "--save-prompts", "--profile", "fast", "--overwrite")
+    assert seesr(*options).code == 0
+    assert "tags" in other.read_text()
+    assert seesr(*options[:-1]).code == 0  # ours by now
 
 
 def test_what_is_ours(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from training_photos import folder_of, picture, same, shard
 
 from conftest import Outcome
-from seesr.data.samples import Crops, DegradationMix, OnDevice, Pairs, Photo, PhotosConfig, Squares, load_photos
+from seesr.data.samples import Crops, DegradationMix, OnDevice, Pairs, PhotosConfig, Squares, TrainingPhoto, load_photos
 from seesr.data.tag_files import tagger_hash
 from seesr.errors import SeesrError
 from seesr.evaluation.run import read_testset
@@ -87,12 +87,12 @@ def test_small_photos_are_left_out_if_told_so(tmp_path: Path, caplog: pytest.Log
 
 def test_jitter_takes_wider_windows_and_reduces_them(tmp_path: Path) -> None:
     ramp = np.arange(128, dtype=np.uint8)[:, None, None].repeat(128, 1).repeat(3, 2)  # one step a pixel, downwards
-    crops = Crops([Photo("ramp", ramp)], 32, seed=0, turn=False, jitter=0.5)
+    crops = Crops([TrainingPhoto("ramp", ramp)], 32, seed=0, turn=False, jitter=0.5)
     slopes = [float(crops[index]["hr"][0, 1:, 0].float().diff().mean()) for index in range(60)]
     assert min(slopes) >= 0.95
     assert 1.7 < max(slopes) < 2.1
     assert {tuple(crops[index]["hr"].shape) for index in range(60)} == {(3, 32, 32)}
-    assert same(crops[7], Crops([Photo("ramp", ramp)], 32, seed=0, turn=False, jitter=0.5)[7])
+    assert same(crops[7], Crops([TrainingPhoto("ramp", ramp)], 32, seed=0, turn=False, jitter=0.5)[7])
 
 
 Command = Callable[..., Outcome]
@@ -100,7 +100,7 @@ Command = Callable[..., Outcome]
 
 def test_samples_made_on_the_device_are_those_of_the_loader(tmp_path: Path) -> None:
     photos = load_photos([str(folder_of(tmp_path / "photos", 3))], 40, whole=True)
-    tagged = [Photo(photo.name, photo.pixels, tags=f"tag{n}") for n, photo in enumerate(photos)]
+    tagged = [TrainingPhoto(photo.name, photo.pixels, tags=f"tag{n}") for n, photo in enumerate(photos)]
     for source in (tagged, Squares(tagged, 24)):
         usual, there = (Pairs(Crops(source, 24, seed=1), DegradationMix({"seesr": 1.0})) for _ in range(2))
         batch = next(iter(DataLoader(usual, batch_size=5, sampler=range(4, 9))))

@@ -8,7 +8,7 @@ import torch
 from scipy import stats
 
 from seesr.degradation import (
-    Plan,
+    DegradationPlan,
     draw,
     preset,
 )
@@ -17,7 +17,7 @@ DRAWS = 4000
 
 
 @pytest.fixture(scope="module")
-def plans() -> list[Plan]:
+def plans() -> list[DegradationPlan]:
     return [draw(preset("seesr"), seed, 512, 512) for seed in range(DRAWS)]
 
 
@@ -33,7 +33,7 @@ def assert_uniform(values: list[float], low: float, high: float) -> None:
     assert stats.kstest(values, stats.uniform(low, high - low).cdf).pvalue > 1e-4
 
 
-def test_kernel_kinds_have_the_published_shares(plans: list[Plan]) -> None:
+def test_kernel_kinds_have_the_published_shares(plans: list[DegradationPlan]) -> None:
     published = {
         "iso": 0.45,
         "aniso": 0.25,
@@ -56,7 +56,7 @@ def test_kernel_kinds_have_the_published_shares(plans: list[Plan]) -> None:
             assert_share(count, len(drawn), 1 / 8)
 
 
-def test_kernel_parameters_have_the_published_ranges(plans: list[Plan]) -> None:
+def test_kernel_parameters_have_the_published_ranges(plans: list[DegradationPlan]) -> None:
     for stage, sigma in (("first", (0.2, 3.0)), ("second", (0.2, 1.5))):
         kernels = [kernel for plan in plans if (kernel := getattr(plan, stage).kernel)]
         shaped = [kernel for kernel in kernels if kernel.kind != "sinc"]
@@ -124,7 +124,7 @@ def test_camera_is_one_reduction_with_light_jpeg() -> None:
     assert (min(qualities), max(qualities)) == (75, 98)
 
 
-def test_every_kernel_sums_to_one_and_is_symmetric(plans: list[Plan]) -> None:
+def test_every_kernel_sums_to_one_and_is_symmetric(plans: list[DegradationPlan]) -> None:
     for plan in plans[:300]:
         for kernel in (plan.first.kernel, plan.second.kernel, plan.sinc):
             if kernel is not None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from seesr.degradation import apply, draw, preset
 from seesr.degradation.jpeg import jpeg_pillow
-from seesr.degradation.plan import Plan
+from seesr.degradation.plan import DegradationPlan
 from seesr.degradation.presets import SensorNoise
 from seesr.degradation.sensor import SensorPlan, add_sensor_noise, demosaic, finish, mosaic, to_raw, to_srgb
 from seesr.degradation.strength import soften
@@ -100,11 +100,11 @@ def test_sharpening_makes_noise_stronger() -> None:
 
 
 @pytest.fixture(scope="module")
-def plans() -> dict[str, list[Plan]]:
+def plans() -> dict[str, list[DegradationPlan]]:
     return {name: [draw(preset(name), seed, 512, 512) for seed in range(2000)] for name in ("web", "phone")}
 
 
-def test_web_photos_are_saved_once_or_twice(plans: dict[str, list[Plan]]) -> None:
+def test_web_photos_are_saved_once_or_twice(plans: dict[str, list[DegradationPlan]]) -> None:
     twice = sum(plan.first.quality is not None for plan in plans["web"] if plan.first)
     assert 900 < twice < 1100
     qualities = [plan.second.quality for plan in plans["web"]]
@@ -116,7 +116,7 @@ def test_web_photos_are_saved_once_or_twice(plans: dict[str, list[Plan]]) -> Non
     assert 900 < same_size < 1100  # the others are resized between
 
 
-def test_a_phones_noise_is_a_sensors(plans: dict[str, list[Plan]]) -> None:
+def test_a_phones_noise_is_a_sensors(plans: dict[str, list[DegradationPlan]]) -> None:
     noises = [plan.second.noise for plan in plans["phone"]]
     assert all(isinstance(noise, SensorPlan) and 5e-5 <= noise.shot <= 3e-3 for noise in noises)
     below = sum(noise.shot < (5e-5 * 3e-3) ** 0.5 for noise in noises if isinstance(noise, SensorPlan))

@@ -67,7 +67,7 @@ def test_mistakes_are_told_before_weights_are_fetched(testset: Path, tmp_path: P
     for options, match in (
         (["--metrics", "psrn"], "no metric 'psrn'; there are PSNR"),
         (["--metrics", ","], "--metrics ',' names none"),
-        (["--against", "bicubic"], "--against bicubic: is none of the methods"),
+        (["--against", "bicubic"], "--against cannot be 'bicubic': none of the methods"),
         (["--limit", 0], "--limit cannot be 0"),
         ([], "no method 'nobody': bicubic, realesrgan-x4plus"),
     ):
@@ -81,7 +81,7 @@ def test_errors_name_the_file(testset: Path, tmp_path: Path) -> None:
             run_evaluation(read_testset(testset), [make_method(name, CPU)], metrics, tmp_path / "out", **options)
 
     fails("no metric 'psrn'", metrics=["psrn"])
-    fails("--against mini: is none of the methods", against="mini")
+    fails("`against` cannot be 'mini': none of the methods", against="mini")
     fails(r"made 8x8 of .*a\.png; it should be 32x32", f"folder:{testset / 'lr'}")
     fails(r"ended with 3 for .*a\.png \(no luck\)", "command:sh -c 'echo no luck; exit 3' {input} {output}")
     fails(r"wrote no \{output\} for .*a\.png", "command:true {input} {output}")

@@ -12,11 +12,11 @@ import torch
 from PIL import Image
 from torch import nn
 
-from seesr.data.samples import Photo
+from seesr.data.samples import TrainingPhoto
 from seesr.degradation import apply, draw, preset
 from seesr.degradation.strength import soften
 from seesr.errors import SeesrError
-from seesr.evaluation.semantics.experiment import RAM, Settings, dape_experiment
+from seesr.evaluation.semantics.experiment import RAM, ExperimentSettings, dape_experiment
 from seesr.evaluation.semantics.sight import look
 from seesr.loading import tagger_from_folder
 from seesr.metrics.tags import paired_intervals, score_tags
@@ -112,10 +112,10 @@ def test_dape_experiment_by_hand(tagger: Path) -> None:
     network = tagger_from_folder(tagger)
     pixels = np.asarray(Image.open(EXAMPLES / "cat.jpg").convert("RGB").resize((64, 64)))
     photos = [
-        Photo("a", pixels, {"tags": [network.config.tags[3].upper(), "none of its tags"]}),
-        Photo("b", pixels[::-1]),
+        TrainingPhoto("a", pixels, {"tags": [network.config.tags[3].upper(), "none of its tags"]}),
+        TrainingPhoto("b", pixels[::-1]),
     ]
-    settings = Settings(strengths=(1.0,), size=64, degradation="bicubic", seed=5)
+    settings = ExperimentSettings(strengths=(1.0,), size=64, degradation="bicubic", seed=5)
     ram, dape = dape_experiment(photos, network, settings)
     clean = [Image.fromarray(photo.pixels) for photo in photos]
     low = []
@@ -132,7 +132,7 @@ def test_dape_experiment_by_hand(tagger: Path) -> None:
     )
     assert dape.scores == score_tags(network.config.tags, truth, look(network, low, dape=True))
 
-    labelled = dape_experiment(photos[:1], network, Settings(strengths=(0.0,), size=64, truth="labels"))[0]
+    labelled = dape_experiment(photos[:1], network, ExperimentSettings(strengths=(0.0,), size=64, truth="labels"))[0]
     assert [(row["tag"], row["true"]) for row in labelled.scores.tags if row["true"]] == [(network.config.tags[3], 1)]
     for wrong, match in (
         ({"strengths": (2.0,)}, "are not from 0 to 1"),
@@ -141,7 +141,7 @@ def test_dape_experiment_by_hand(tagger: Path) -> None:
         ({"degradation": "rain"}, "unknown degradation preset"),
     ):
         with pytest.raises(SeesrError, match=match):
-            Settings(**wrong)
+            ExperimentSettings(**wrong)
 
 
 def test_strength_scales_what_was_drawn() -> None:
@@ -161,4 +161,6 @@ def test_strength_scales_what_was_drawn() -> None:
 
 def test_a_tagger_without_dape_is_refused() -> None:
     with pytest.raises(SeesrError, match="no LoRA factors"):
-        dape_experiment([Photo("a", np.zeros((8, 8, 3), np.uint8))], small_tagger(lora_rank=0), Settings(size=64))
+        dape_experiment(
+            [TrainingPhoto("a", np.zeros((8, 8, 3), np.uint8))], small_tagger(lora_rank=0), ExperimentSettings(size=64)
+        )

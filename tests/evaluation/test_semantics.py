@@ -309,7 +309,7 @@ def test_errors_name_the_file(shapes: Path, networks: Path, tmp_path: Path, sees
     fails("no network for object detection", lambda: Detector(str(networks / "semantic"), truth.categories, CPU))
     fails("no network for panoptic or semantic", lambda: Segmenter(str(networks / "detector"), truth.categories, CPU))
     fails("cannot be loaded as a network", lambda: Detector(str(tmp_path), truth.categories, CPU))
-    fails("use --degrade", lambda: open_testset(shapes / "pictures", None, 0, tmp_path, None))
+    fails("use `degrade`", lambda: open_testset(shapes / "pictures", None, 0, tmp_path, None))
 
     pictures = ["--testset", shapes / "pictures", "-o", tmp_path / "out", "--degrade", "mild"]
     for options, words in (

@@ -11,7 +11,7 @@ import tifffile
 from photo_files import P3, again, smooth
 from PIL import ExifTags, Image, PngImagePlugin
 
-from seesr.photos import exif, iptc, xmp
+from seesr.photos import exif, exif_edit, iptc, xmp
 from seesr.photos.files import WRITABLE, format_notes, write_photo
 from seesr.photos.metadata import Metadata, read_metadata
 from seesr.photos.photo import finish_photo, read_photo
@@ -88,7 +88,7 @@ def full_block(order: str) -> bytes:
         return exif.Value(exif.SHORT, 1, struct.pack(order + "H", number))
 
     start = b"II*\0\x08\0\0\0" if order == "<" else b"MM\0*\0\0\0\x08"
-    block = exif.edit_block(
+    block = exif_edit.edit_block(
         start + b"\0" * 6,
         {},
         {

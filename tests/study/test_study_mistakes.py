@@ -63,7 +63,7 @@ def test_folders_that_do_not_fit_are_named(pictures: Path, tmp_path: Path, seesr
     assert "--method seesr: no such method" in make("--method", "seesr")
     assert "at least two methods" in make(*both[:4])
     assert "nowhere: no such folder" in make(*both, "--method", "x=nowhere")
-    assert "--photos 17" in make(*both, "--photos", 17)
+    assert "--photos cannot be 17" in make(*both, "--photos", 17)
     assert "--checks cannot be -1" in make(*both, "--checks", -1)
     outcome = seesr("study", "make", "--lr", pictures / "lr", *both, "-o", tmp_path / "s")
     assert outcome.code == 2

@@ -16,7 +16,7 @@ import pytest
 from study_cases import answer, make_pictures, post, sendable, serving, small_study
 
 from seesr.study.design import read_study
-from seesr.study.votes import Ballot, Finished, Vote, VoteDatabase, ballot_content, read_ballots
+from seesr.study.votes import Ballot, RaterFinished, Vote, VoteDatabase, ballot_content, read_ballots
 
 
 @pytest.fixture(scope="module")
@@ -155,6 +155,6 @@ def test_finished_votes_are_final(study: Path) -> None:
     for vote in votes:
         database.vote("a", vote)
     assert database.finish("a", found.length) == 0
-    with pytest.raises(Finished):
+    with pytest.raises(RaterFinished):
         database.vote("a", Vote(votes[0].question, votes[0].choice, votes[0].shown, 9.0, 1.0, 2))
     database.close()

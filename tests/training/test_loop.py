@@ -108,11 +108,10 @@ def test_a_slice_ends_on_time_with_its_metrics(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("sharded", [False, True])
-def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path, sharded: bool) -> None:
-    """Copies of everything in each (DDP), or everything split among them (FSDP); the run is broken once."""
+def test_two_processes_train_as_one_with_twice_the_batch(tmp_path: Path) -> None:
+    """The run is broken once."""
     script = tmp_path / "two.py"
-    options = f"{str(tmp_path / 'two')!r}, batch_size=3, sharded={sharded}"
+    options = f"{str(tmp_path / 'two')!r}, batch_size=3"
     runs = [f"t.loop.train(lambda: t.TinyStage(dropout=0.0, {event}), t.config({options}))" for event in BREAK_THEN_NOT]
     script.write_text("; ".join([IMPORT, *runs]))
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", str(script)]
@@ -207,12 +206,6 @@ def test_eight_bit_adam_without_its_library_is_an_error(tmp_path: Path, monkeypa
         loop.train(TinyStage, config(tmp_path, optimizer="adamw8bit"))
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="fp16 works there")
-def test_half_precision_without_a_gpu_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(SeesrError, match="precision: fp16 cannot be used without a GPU"):
-        loop.train(TinyStage, config(tmp_path, precision="fp16"))
-
-
 def test_learning_rate_schedules(tmp_path: Path) -> None:
     cosine = config(tmp_path, steps=110, warmup_steps=10)
     assert [loop.learning_rate_factor(cosine, step) for step in (0, 9, 10, 60)] == pytest.approx([0.1, 1, 1, 0.5])
@@ -255,7 +248,7 @@ def test_config_and_overrides(tmp_path: Path) -> None:
         ("steps=1.5", "steps is 1.5"),
         ("steps=true", "steps is True"),
         ("names=[1]", r"names\[0\] is 1"),
-        ("precision=fp8", "precision is 'fp8'; expected one of auto, fp32, bf16, fp16"),
+        ("precision=fp16", "precision is 'fp16'; expected one of auto, fp32, bf16"),
         ("batch_size=0", "batch_size is 0"),
         ("warmup_steps=11", "warmup_steps is 11"),
         ("schedule=halve", "halve_at"),

@@ -169,7 +169,7 @@ def test_seesr_starts_as_the_base_model(
 
     So too from the folder of a SeeSR, whose trained RCA and ControlNet are then left behind.
     """
-    pipeline = stage2.load_pipeline(seesr_config(model=str(tmp_path / start)))
+    pipeline = stage2.starting_pipeline(seesr_config(model=str(tmp_path / start)))
     unet, controlnet = pipeline.unet, pipeline.controlnet
     noisy, text, t = torch.randn(2, 4, 16, 16), torch.randn(2, 77, 32), torch.tensor([3, 900])
     seen = {"image_embeds": torch.randn(2, 5, 512)}
@@ -280,7 +280,7 @@ def test_seesr_goes_on_exactly_and_its_model_restores_and_converts(
     assert restored.size == (128, 128)
     assert np.asarray(restored).std() > 1
     assert seesr("convert", "--to-upstream", whole / "model", tmp_path / "upstream").code == 0
-    again = stage2.load_pipeline(seesr_config(model=str(whole / "model"), tagger=None, fresh=False))
+    again = stage2.starting_pipeline(seesr_config(model=str(whole / "model"), tagger=None, fresh=False))
     assert all(torch.equal(t, twice[n]) for n, t in again.controlnet.state_dict().items())
 
 

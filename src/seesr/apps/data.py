@@ -11,7 +11,7 @@ from seesr.errors import SeesrError
 from seesr.system.shown import shown
 
 if TYPE_CHECKING:
-    from seesr.data.packing import Progress
+    from seesr.data.packing import PackingProgress
 
 app = typer.Typer(help="Photos for training and testing: pack, check, tag, degrade.", no_args_is_help=True)
 
@@ -21,7 +21,7 @@ Seed = Annotated[int, typer.Option(help="The same seed, the same set.")]
 
 
 @contextmanager
-def _bar(what: str) -> Iterator["Progress"]:
+def _bar(what: str) -> Iterator["PackingProgress"]:
     """A bar on the terminal for the time of the block."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 
@@ -47,10 +47,12 @@ def pack(
     crop: Annotated[int | None, typer.Option(help="Cut into squares of so many pixels; default: whole photos.")] = None,
     minimum: Annotated[int, typer.Option(help="Leave out photos with a smaller side.")] = 1,
     shard_mb: Annotated[int, typer.Option(help="Photos per shard, in megabytes.")] = 500,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Pack again, replacing the shards that are there.")
+    ] = False,
 ) -> None:
     """Pack photos into shards with an index, which training reads in any order and over a network."""
     from seesr.data import known_sets, packing
-    from seesr.data.shards import MANIFEST
 
     files = packing.pictures_in(folder)
     if archive is not None and known is None:
@@ -63,12 +65,10 @@ def pack(
             known_sets.check_archive(known, archive)
     if shard_mb < 1 or minimum < 1 or (crop is not None and crop < 1):
         raise SeesrError("--shard-mb, --minimum and --crop take numbers above 0")
-    for name in (MANIFEST, f"{output.resolve().name}-00000.tar"):
-        if (output / name).exists() and not (output / ".plan.json").exists():
-            raise SeesrError(f"{output / name}: is there already and not written by this program; take another output")
+    recipe = packing.PackingRecipe(crop, minimum, md5)
     with _bar("packing") as progress:
-        made = packing.pack(files, folder, output, packing.Recipe(crop, minimum, md5), shard_mb * 1_000_000, progress)
-    checked = "each checked against its published MD5" if md5 else "no published checksums were at hand"
+        made = packing.pack(files, folder, output, recipe, shard_mb * 1_000_000, progress, overwrite)
+    checked = "each checked against its published MD5" if md5 else "no published checksums were found"
     typer.echo(
         shown(
             f"{output}: {made['packed']} samples of {made['photos']} photos in {len(made['shards'])} shards; {checked}"
@@ -80,28 +80,31 @@ def pack(
 
 
 @app.command()
-def index(shards: Annotated[list[Path], typer.Argument(help="Shards made elsewhere.", show_default=False)]) -> None:
+def index(
+    shards: Annotated[list[Path], typer.Argument(help="Shards made elsewhere.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that are no index.")] = False,
+) -> None:
     """Make the index of shards that other programs packed."""
     from seesr.data.shards import index_name, scan_shard, write_index
+    from seesr.system.shown import many
 
-    for shard in shards:
-        _check_index(Path(index_name(str(shard))))
+    foreign = [name for name in (index_name(str(shard)) for shard in shards) if not _may_be_index(Path(name))]
+    if foreign and not overwrite:
+        raise SeesrError(f"{many(foreign)} there already and no index; move it away, or replace with --overwrite")
     for shard in shards:
         entries = scan_shard(shard)
         write_index(shard, entries)
         typer.echo(shown(f"{index_name(str(shard))}: {len(entries)} pictures"))
 
 
-def _check_index(path: Path) -> None:
-    """Raises SeesrError if there is a file of that name, and it is no index."""
+def _may_be_index(path: Path) -> bool:
+    """Whether an index can be written there: no file of that name is there, or an index."""
     import json
 
     try:
-        if not path.exists() or "pictures" in json.loads(path.read_text()):
-            return
+        return not path.exists() or "pictures" in json.loads(path.read_text())
     except (OSError, ValueError, TypeError):
-        pass
-    raise SeesrError(f"{path}: is there already and no index; move it away")
+        return False
 
 
 @app.command()
@@ -128,13 +131,16 @@ def tag(
     """See the tags of whole photos once, for training with tags=photo; kept beside each source."""
     from seesr.checkpoints.registry import resolve
     from seesr.data.shards import expand
-    from seesr.data.write_tags import write_tags
+    from seesr.data.write_tags import check_tags, write_tags
     from seesr.devices import choose_device
     from seesr.loading import tagger_from_folder
 
     folder = Path(model) if Path(model).is_dir() else resolve(model)
     tagger = tagger_from_folder(folder).to(choose_device(device))
-    for source in (path for pattern in sources for path in expand(pattern)):
+    places = [path for pattern in sources for path in expand(pattern)]
+    for source in places:
+        check_tags(source, tagger)
+    for source in places:
         with _bar(source) as progress:
             file, tagged, damaged = write_tags(source, tagger, batch, progress)
         typer.echo(shown(f"{file}: {tagged} photos tagged" + (f", {damaged} damaged" if damaged else "")))
@@ -153,8 +159,9 @@ def synthetic(
 ) -> None:
     """Make a synthetic test set in the manner of DIV2K-Val, for 'seesr evaluate'."""
     from seesr.data.photos import load_photos
-    from seesr.data.synthetic_set import make_test_set
+    from seesr.data.synthetic_set import check_new, make_test_set
 
+    check_new(output)
     photos = load_photos(sources, crop, small="skip")
     with _bar("degrading") as progress:
         make_test_set(photos, output, count=count, crop=crop, preset_name=preset, seed=seed, progress=progress)

@@ -12,7 +12,8 @@ from seesr.errors import SeesrError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from seesr.evaluation.run import Progress, Results
+    from seesr.evaluation.results import Results
+    from seesr.evaluation.run import EvaluationProgress
 
 
 def evaluate(
@@ -43,7 +44,7 @@ def evaluate(
     from seesr.apps.jobs.outputs import check_files, check_outputs, grouped, recorded
     from seesr.apps.progress import say
     from seesr.devices import choose_device
-    from seesr.evaluation.methods import make_method, with_settings
+    from seesr.evaluation.methods import apply_settings, make_method
     from seesr.evaluation.record import write_csv, write_json
     from seesr.evaluation.report import write_report
     from seesr.evaluation.run import folder_name, read_testset, run_evaluation
@@ -57,20 +58,20 @@ def evaluate(
     for name in names:
         get_metric(name)
     if against is not None and against not in method:
-        raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
+        raise SeesrError(f"--against cannot be {against!r}: none of the methods is called so; add it with --method")
     check_folder(output)
     reports = [output / name for name in ("scores.csv", "evaluation.json", "table.md", "report.html")]
     check_files([], reports, overwrite)
     found = read_testset(testset, limit)
     sources = [path for pair in found.pairs for path in (pair.restored, pair.reference) if path is not None]
+    named = apply_settings(method, settings or [])
     restored = [
         output / "restored" / folder_name(name) / f"{pair.name}.png"
-        for name in dict.fromkeys(method)
+        for name in dict.fromkeys(named.values())
         for pair in found.pairs
     ]
     check_outputs(grouped(sources), grouped(restored), overwrite)
     target = choose_device(device)
-    named = with_settings(method, settings or [])
     methods = [make_method(name, target) for name in dict.fromkeys(named.values())]  # last: it may fetch gigabytes
 
     with recorded(output, overwrite=overwrite):
@@ -101,7 +102,7 @@ def check_folder(output: Path) -> None:
 
 
 @contextmanager
-def picture_progress() -> "Iterator[Progress]":
+def picture_progress() -> "Iterator[EvaluationProgress]":
     """A bar on a terminal, moved by the function it yields: what is being done, pictures done, pictures in all."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
 

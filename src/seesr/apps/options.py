@@ -18,12 +18,18 @@ C = TypeVar("C", bound=Callable[..., None])
 PANELS = {"size": "Size", "semantics": "Semantics", "sampling": "Sampling", "tiles": "Tiles", "files": "Files"}
 """Titles of the panels in --help, by group."""
 
-_OTHERS = ("device", "ext", "fit", "max_pixels", "model", "overwrite", "profile", "quality", "strip", "suffix")
+_SAME = (
+    *("device", "dtype", "ext", "fit", "max_pixels", "model", "overwrite", "profile", "quality", "strip", "suffix"),
+    *("against", "archive", "degrade", "detector", "instances", "limit", "panoptic", "segmenter"),  # measuring
+    *("allowed_failures", "checks", "host", "hr", "lr", "mode", "photos", "port", "questions", "real"),  # the study
+)
+"""Parameters whose options have their names."""
 _OPTIONS = (
     {spec.name: f"--{spec.option}" for spec in SPECS.values()}
-    | {name: "--" + name.replace("_", "-") for name in _OTHERS}
-    | {"dtype": "--dtype", "longest": "--to", "purpose": "--for"}
+    | {name: "--" + name.replace("_", "-") for name in _SAME}
+    | {"longest": "--to", "purpose": "--for", "known": "--set", "methods": "--method", "settings": "--set"}
 )
+"""Options by the parameters' names; no name means another option in another command."""
 _NAMED = re.compile(f"`({'|'.join(_OPTIONS)})`")
 
 

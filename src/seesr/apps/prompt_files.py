@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from seesr.restoration.outputs import SeeSROutput
 from seesr.restoration.settings import SPECS, Settings
 from seesr.system.atomic import write_whole
+
+if TYPE_CHECKING:  # slow to import
+    from seesr.restoration.outputs import SeeSROutput
 
 
 def prompts_path(target: Path) -> Path:
@@ -14,7 +16,7 @@ def prompts_path(target: Path) -> Path:
     return target.with_name(f"{target.name}.json")
 
 
-def write_prompts(target: Path, source: Path, result: SeeSROutput, profile: str, settings: Settings) -> Path:
+def write_prompts(target: Path, source: Path, result: "SeeSROutput", profile: str, settings: Settings) -> Path:
     """Write the JSON beside `target`; of `result`, whose first photo it is. Returns its path."""
     record: dict[str, Any] = {
         "photo": source.name,

@@ -1,7 +1,7 @@
 """`seesr semantics`: what detectors, segmenters and taggers still recognise in restored pictures."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,8 @@ from seesr.errors import SeesrError
 if TYPE_CHECKING:
     import torch
     from rich.table import Table
+
+    from seesr.data.pairs import Pair
 
 semantics = typer.Typer(
     help="Semantic preservation: objects, segments and tags recognised in restored pictures.", no_args_is_help=True
@@ -54,12 +56,23 @@ def coco(
     from seesr.evaluation.semantics.boxes import NAMES
     from seesr.evaluation.semantics.coco import read_instances, read_panoptic
     from seesr.evaluation.semantics.networks import Detector, Segmenter
-    from seesr.evaluation.semantics.recognition import SEGMENT_NAMES, Truth, recognise, write_recognised
-    from seesr.evaluation.semantics.rows import open_testset
+    from seesr.evaluation.semantics.recognition import (
+        SEGMENT_NAMES,
+        Truth,
+        files_of_recognition,
+        recognise,
+        write_recognised,
+    )
+    from seesr.evaluation.semantics.rows import find_originals, open_testset
 
-    check_folder(output)
     if (detector is None) != (instances is None) or (segmenter is None) != (panoptic is None):
         raise SeesrError("--instances goes with --detector, and --panoptic with --segmenter; give both or neither")
+    reports = ("semantics.json", "semantics.csv", "categories.csv")
+    pairs = find_originals(testset, degrade, limit)
+    found_in = files_of_recognition(
+        [pair.name for pair in pairs], method or [], output, detector is not None, segmenter is not None
+    )
+    _check(output, reports, pairs, method, degrade, overwrite, found_in)
     target = _device(device)
     methods = [make_method(name, target) for name in dict.fromkeys(method or [])]
     boxes = read_instances(instances) if instances else None
@@ -70,7 +83,7 @@ def coco(
         segments,
         Segmenter(segmenter, segments.categories, target) if segmenter and segments else None,
     )
-    with _writing(output, ("semantics.json", "semantics.csv", "categories.csv"), overwrite):
+    with _writing(output, reports, overwrite):
         with picture_progress() as show:
             found = open_testset(testset, degrade, seed, output, limit)
             rows = recognise(found, methods, truth, output, show)
@@ -101,14 +114,15 @@ def tags(
     from seesr.evaluation.methods import make_method
     from seesr.evaluation.semantics.plots import plot_preserved
     from seesr.evaluation.semantics.preservation import preserved_tags, write_preserved
-    from seesr.evaluation.semantics.rows import open_testset
+    from seesr.evaluation.semantics.rows import find_originals, open_testset
     from seesr.metrics.tags import FIGURES
 
-    check_folder(output)
+    reports = ("tags.json", "tags.csv", "tags_each.csv", "tags.png")
+    _check(output, reports, find_originals(testset, degrade, limit), method, degrade, overwrite)
     target = _device(device)
     methods = [make_method(name, target) for name in dict.fromkeys(method or [])]
     network = _tagger(tagger, target)
-    with _writing(output, ("tags.json", "tags.csv", "tags_each.csv", "tags.png"), overwrite):
+    with _writing(output, reports, overwrite):
         with picture_progress() as show:
             found = open_testset(testset, degrade, seed, output, limit)
             rows = preserved_tags(found, methods, network, output, show)
@@ -134,15 +148,16 @@ def dape(
     overwrite: Overwrite = False,
 ) -> None:
     """RAM and DAPE on photos degraded more and more: precision, recall and AP of their tags, with a plot."""
-    from seesr.evaluation.semantics.experiment import Settings, dape_experiment, read_photos, write_experiment
+    from seesr.evaluation.semantics.experiment import ExperimentSettings, dape_experiment, read_photos, write_experiment
     from seesr.evaluation.semantics.plots import plot_experiment
     from seesr.metrics.tags import FIGURES
 
-    check_folder(output)
-    settings = Settings(degrade, _numbers(strengths), size, seed, truth, limit)  # type: ignore[arg-type]
+    settings = ExperimentSettings(degrade, _numbers(strengths), size, seed, truth, limit)  # type: ignore[arg-type]
+    reports = ("dape.json", "dape.csv", "dape_each.csv", "dape.png")
+    _check(output, reports, [], [], None, overwrite)
     target = _device(device)
     network = _tagger(tagger, target)
-    with _writing(output, ("dape.json", "dape.csv", "dape_each.csv", "dape.png"), overwrite):
+    with _writing(output, reports, overwrite):
         with picture_progress() as show:
             found = read_photos(photos)
             points = dape_experiment(found, network, settings, show)
@@ -166,8 +181,6 @@ def shapes(
     from seesr.evaluation.semantics.shapes import make_shapes
 
     check_folder(output)
-    if output.is_dir() and any(output.iterdir()):
-        raise SeesrError(f"{output}: holds something already; choose another folder or remove it first")
     make_shapes(output, photos, count, size, seed)
     _say(f"{output}: {count} pictures written, with instances.json and panoptic.json")
 
@@ -232,13 +245,31 @@ def _say(text: str) -> None:
     say(text)
 
 
-@contextmanager
-def _writing(output: Path, names: Sequence[str], overwrite: bool) -> Iterator[None]:
-    """Look before the block whether files of those `names` are ours, and note them, and all others, when it is over."""
-    from seesr.apps.jobs.outputs import check_files, recorded
+def _check(
+    output: Path,
+    reports: Sequence[str],
+    pairs: "Sequence[Pair]",
+    methods: Sequence[str] | None,
+    degrade: str | None,
+    overwrite: bool,
+    others: Sequence[Path] = (),
+) -> None:
+    """Before any work: that no picture is lost, and no file that is not ours replaced.
+
+    reports: written into `output`, by name. others: written besides the pictures of the rows.
+    """
+    from seesr.apps.jobs.outputs import check_files, check_outputs, grouped
+    from seesr.evaluation.semantics.rows import files_of_rows
 
     check_folder(output)
-    files = [output / name for name in names]
-    check_files([], files, overwrite)
-    with recorded(output, overwrite=overwrite, also=files):
-        yield
+    check_files([], [output / name for name in reports], overwrite)
+    reads = [path for pair in pairs for path in (pair.restored, pair.reference) if path is not None]
+    writes = files_of_rows([pair.name for pair in pairs], methods or [], output, degrade)
+    check_outputs(grouped(dict.fromkeys(reads)), grouped([*writes, *others]), overwrite)
+
+
+def _writing(output: Path, reports: Sequence[str], overwrite: bool) -> AbstractContextManager[None]:
+    """Note the reports, and all other files that are written whole, as ours."""
+    from seesr.apps.jobs.outputs import recorded
+
+    return recorded(output, overwrite=overwrite, also=[output / name for name in reports])

@@ -14,6 +14,7 @@ def train(
     stage: Annotated[str, typer.Argument(help=f"One of {', '.join(STAGES)}.", show_default=False)],
     config: Annotated[Path, typer.Option(help="YAML file; see configs/.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[key=value]...", show_default=False)] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace files that no training run wrote.")] = False,
 ) -> None:
     """Train one stage; it goes on from its last state."""
     import logging
@@ -24,4 +25,5 @@ def train(
 
     if stage not in STAGES:
         raise SeesrError(f"no training stage {stage!r}; there are {', '.join(STAGES)}")
-    import_module(f"seesr.training.stages.{stage}").train(config, overrides or [])
+    changes = [*(overrides or []), *(["overwrite=true"] if overwrite else [])]
+    import_module(f"seesr.training.stages.{stage}").train(config, changes)

@@ -93,7 +93,7 @@ def upscale(
     from seesr.apps.jobs.folder import plan_jobs
 
     plan = plan_jobs(inputs, output, suffix, ext, compare)  # a wrong path is told at once, before the slow imports
-    plan.check(overwrite)
+    plan.check(overwrite, save_prompts)
     scale, size = settings.pop("scale"), _size(fit)  # one of several ways to say it, judged together
     given = read_settings(settings)
     from seesr.apps.jobs.restore import RestoreOptions

@@ -12,13 +12,13 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from seesr.checkpoints.sources import RECIPES, cache_root, weights_of
+from seesr.checkpoints.sources import PUBLISHED_MODELS, cache_root, weights_of
 from seesr.errors import SeesrError
 
 EMBEDDED = ("mini",)
 """Models that the package carries and that work offline."""
 
-BUILT = tuple(RECIPES)
+BUILT = tuple(PUBLISHED_MODELS)
 """Models that are fetched and built at their first use."""
 
 RECORD = "seesr-build.json"
@@ -141,7 +141,7 @@ def _build(name: str, folder: Path) -> None:
 def _convert(name: str, published: Path, model: Path, found: dict[str, Path]) -> None:
     from seesr.checkpoints.upstream import convert  # slow to import
 
-    recipe = RECIPES[name]
+    recipe = PUBLISHED_MODELS[name]
     try:
         convert(
             base=published / recipe.base,

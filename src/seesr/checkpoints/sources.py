@@ -47,7 +47,7 @@ class Weight:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PublishedModel:
     """A model by name. base: folder of the text-to-image model it stands on. turbo: as `upstream.convert` takes it."""
 
     base: str
@@ -55,9 +55,9 @@ class Recipe:
     about: str
 
 
-RECIPES = {
-    "sd2": Recipe("stable-diffusion-2-base", False, "the paper's model, on Stable Diffusion 2-base"),
-    "sd2-turbo": Recipe("sd-turbo", True, "SeeSR's attention in SD-Turbo, 2 steps"),
+PUBLISHED_MODELS = {
+    "sd2": PublishedModel("stable-diffusion-2-base", False, "the paper's model, on Stable Diffusion 2-base"),
+    "sd2-turbo": PublishedModel("sd-turbo", True, "SeeSR's attention in SD-Turbo, 2 steps"),
 }
 
 
@@ -190,7 +190,7 @@ def weights_of(name: str) -> list[Weight]:
     Raises:
         SeesrError: the file that SEESR_SOURCES names is missing or not of the form above.
     """
-    other_bases = tuple(f"{recipe.base}/" for key, recipe in RECIPES.items() if key != name)
+    other_bases = tuple(f"{model.base}/" for key, model in PUBLISHED_MODELS.items() if key != name)
     overlay = _read_overlay()
     return [_overlaid(weight, overlay) for weight in WEIGHTS if not weight.path.startswith(other_bases)]
 

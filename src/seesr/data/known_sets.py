@@ -51,7 +51,7 @@ def select(name: str, files: Iterable[Path], folder: Path) -> list[Path]:
     if len(found) != known.count:
         raise SeesrError(
             f"{folder} holds {len(found):,} pictures of {name}, which has {known.count:,}; "
-            "finish the download, or give another folder (without --set any folder is taken as it is)"
+            "finish the download, or give another folder (without `known` any folder is taken as it is)"
         )
     return found
 
@@ -64,7 +64,7 @@ def check_archive(name: str, archive: Path) -> None:
     """
     known = KNOWN_SETS[name]
     if known.archive_md5 is None or archive.name != known.archive:
-        raise SeesrError(f"no checksum is known for {archive.name} of {name}; leave --archive out")
+        raise SeesrError(f"no checksum is known for {archive.name} of {name}; leave `archive` out")
     digest = hashlib.md5()
     with archive.open("rb") as file:
         while block := file.read(2**22):

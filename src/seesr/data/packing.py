@@ -1,12 +1,13 @@
 """Photo folders into indexed shards (see `shards`), and the check that shards are still what was packed.
 
 The plan, which file goes into which shard, depends on names and sizes alone, and a shard appears with its index only
-when it is complete: an interrupted packing goes on where it was. `manifest.json` tells what was packed and left out.
+when it is complete: an interrupted packing resumes where it stopped. `manifest.json` lists what was packed or left out.
 """
 
 import hashlib
 import io
 import json
+import re
 import tarfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -20,26 +21,28 @@ from seesr.data.shards import (
     MANIFEST,
     PICTURES,
     Entry,
-    describe,
     expand,
     index_name,
     list_entries,
+    make_entry,
     read_index_field,
     read_sidecar,
     write_index,
 )
 from seesr.errors import SeesrError
 from seesr.system.atomic import write_text, write_whole
+from seesr.system.shown import many
 
-Progress = Callable[[int, int], None]
+PLAN = ".plan.json"
+PackingProgress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
-class Recipe:
+class PackingRecipe:
     """How pictures become samples.
 
     crop: side in pixels of the squares that a photo is cut into, as many as fit around its centre, kept as PNG; None:
-    the file as it is. minimum: smallest side of use. md5: published checksums by file name.
+    the file as it is. minimum: smallest side to keep. md5: published checksums by file name.
     """
 
     crop: int | None = None
@@ -65,24 +68,28 @@ def pack(
     files: list[Path],
     folder: Path,
     output: Path,
-    recipe: Recipe,
+    recipe: PackingRecipe,
     shard_bytes: int,
-    progress: Progress = lambda done, total: None,
+    progress: PackingProgress = lambda done, total: None,
+    overwrite: bool = False,
 ) -> dict[str, Any]:
     """Write `files`, all below `folder`, into shards `output/NAME-00000.tar` …; returns the manifest.
 
+    overwrite: pack again, replacing files of these names.
+
     Raises:
-        SeesrError: nothing was left to pack, or `output` holds shards packed from other files or by another recipe.
+        SeesrError: nothing was left to pack, or `output` holds shards packed from other files or by another recipe, or
+            files of such names that were not packed here.
     """
-    output.mkdir(parents=True, exist_ok=True)
     settings = {"plan": _plan_hash(files, folder), "crop": recipe.crop, "minimum": recipe.minimum}
-    _claim(output, settings | {"shard_bytes": shard_bytes})
+    groups = list(_groups(files, shard_bytes))
+    numbered = [output / f"{output.resolve().name}-{number:05d}.tar" for number in range(len(groups))]
+    _claim(output, settings | {"shard_bytes": shard_bytes}, numbered, overwrite)
     shards: dict[str, Any] = {}
     left_out: list[str] = []
     done = 0
     progress(done, len(files))
-    for number, group in enumerate(_groups(files, shard_bytes)):
-        shard = output / f"{output.resolve().name}-{number:05d}.tar"
+    for shard, group in zip(numbered, groups):
         if not Path(index_name(str(shard))).is_file():
             _write_shard(shard, group, folder, recipe)
         left_out += read_index_field(str(shard), "left_out")
@@ -92,13 +99,13 @@ def pack(
         shards[shard.name] = {"pictures": len(entries), "sha256": read_index_field(str(shard), "sha256")}
     packed = sum(shard["pictures"] for shard in shards.values())
     if not packed:
-        raise SeesrError(f"none of the {len(files)} pictures in {folder} is of use; the first: {left_out[0]}")
+        raise SeesrError(f"none of the {len(files)} pictures in {folder} can be used; the first: {left_out[0]}")
     manifest = {"photos": len(files), "packed": packed, "left_out": left_out, "shards": shards} | settings
     write_text(output / MANIFEST, json.dumps(manifest, indent=1) + "\n")
     return manifest
 
 
-def check(sources: list[str], progress: Progress = lambda done, total: None) -> tuple[int, list[str]]:
+def check(sources: list[str], progress: PackingProgress = lambda done, total: None) -> tuple[int, list[str]]:
     """Read and decode every picture of folders and shards; with an index or a manifest compare the checksums too.
 
     Returns:
@@ -146,15 +153,39 @@ def _plan_hash(files: list[Path], folder: Path) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _claim(output: Path, settings: dict[str, Any]) -> None:
-    """Let no other packing have begun in this folder."""
-    plan = output / ".plan.json"
-    if plan.is_file() and json.loads(plan.read_text()) != settings:
-        raise SeesrError(f"{output} holds shards of other files or settings; choose another folder, or remove it")
-    if not plan.is_file():
-        if any(output.glob("*.tar")):
-            raise SeesrError(f"{output} holds other shards; choose another folder")
-        write_text(plan, json.dumps(settings))
+def _claim(output: Path, settings: dict[str, Any], shards: list[Path], overwrite: bool) -> None:
+    """Note the plan in `output`; refuse where another packing has begun, or files of others have names of ours."""
+    if output.is_file():
+        raise SeesrError(f"{output}: is a file; give a folder")
+    output.mkdir(parents=True, exist_ok=True)
+    if overwrite:
+        ours = re.compile(re.escape(output.resolve().name) + r"-\d{5,}\.(tar|index\.json)")
+        for path in [path for path in output.iterdir() if path.name in (PLAN, MANIFEST) or ours.fullmatch(path.name)]:
+            path.unlink()
+    plan = output / PLAN
+    if plan.is_file():
+        if _read_plan(plan) != settings:
+            raise SeesrError(
+                f"{output} holds shards of other files or settings; choose another folder, or replace them with "
+                "`overwrite`"
+            )
+        return
+    wanted = {output / MANIFEST, *shards, *(Path(index_name(str(shard))) for shard in shards)}
+    if foreign := [str(path) for path in sorted(wanted) if path.exists()]:
+        raise SeesrError(
+            f"{many(foreign)} there already and not packed here; choose another folder, or replace with `overwrite`"
+        )
+    if any(output.glob("*.tar")):
+        raise SeesrError(f"{output} holds other shards; choose another folder")
+    write_text(plan, json.dumps(settings))
+
+
+def _read_plan(plan: Path) -> Any:
+    """None where it is damaged."""
+    try:
+        return json.loads(plan.read_text())
+    except ValueError:
+        return None
 
 
 def _groups(files: list[Path], shard_bytes: int) -> Iterator[list[Path]]:
@@ -171,7 +202,7 @@ def _groups(files: list[Path], shard_bytes: int) -> Iterator[list[Path]]:
         yield group
 
 
-def _write_shard(shard: Path, files: list[Path], folder: Path, recipe: Recipe) -> None:
+def _write_shard(shard: Path, files: list[Path], folder: Path, recipe: PackingRecipe) -> None:
     entries: list[Entry] = []
     left_out: list[str] = []
     digest = ""
@@ -191,14 +222,14 @@ def _write_shard(shard: Path, files: list[Path], folder: Path, recipe: Recipe) -
     write_index(shard, sorted(entries, key=lambda entry: entry.name), sha256=digest, left_out=left_out)
 
 
-def _pack(tar: tarfile.TarFile, shard: Path, file: Path, name: Path, recipe: Recipe) -> list[Entry]:
+def _pack(tar: tarfile.TarFile, shard: Path, file: Path, name: Path, recipe: PackingRecipe) -> list[Entry]:
     """Append the samples of a picture, each with its JSON file; `name` is relative to the folder that is packed."""
     stem = "_".join(name.with_suffix("").parts).replace(".", "_")  # in WebDataset a name ends at its first dot
     samples = list(_samples(file, recipe))
     info = read_sidecar(file) | {"source": name.as_posix()}
     entries = []
     for suffix, content in samples:
-        entry = describe(str(shard), stem + suffix, _add(tar, stem + suffix, content), content)
+        entry = make_entry(str(shard), stem + suffix, _add(tar, stem + suffix, content), content)
         _add(tar, f"{Path(entry.name).stem}.json", json.dumps(info).encode())
         entries.append(replace(entry, info=info))
     return entries
@@ -208,8 +239,8 @@ class _LeftOutError(Exception):
     """Why a picture is not packed."""
 
 
-def _samples(file: Path, recipe: Recipe) -> Iterator[tuple[str, bytes]]:
-    """What comes behind the stem of the name, and the bytes, of each sample of a picture file."""
+def _samples(file: Path, recipe: PackingRecipe) -> Iterator[tuple[str, bytes]]:
+    """The ending of the name, and the bytes, of each sample of a picture file."""
     content = file.read_bytes()
     expected = recipe.md5.get(file.name)
     if expected and hashlib.md5(content).hexdigest() != expected:

@@ -23,8 +23,8 @@ class Pair:
 def pair_images(restored: Path, reference: Path | None) -> list[Pair]:
     """Pictures of two folders by name without suffix, sorted; the reference is None throughout if no folder is given.
 
-    Where a picture has no namesake, endings of the field's sets are left aside: `0801x4` belongs to `0801`, `a_LR4` to
-    `a_HR`.
+    Where a picture has no namesake, the endings that the field's sets add are ignored: `0801x4` belongs to `0801`,
+    `a_LR4` to `a_HR`.
 
     Raises:
         SeesrError: a folder is missing or empty, a name occurs twice, or a picture has no partner.
@@ -48,7 +48,7 @@ def pair_images(restored: Path, reference: Path | None) -> list[Pair]:
 
 
 def _by_core(names: set[str], paths: dict[str, Path]) -> dict[str, str]:
-    """Names by what is left of them without an ending."""
+    """Names without their endings → whole names."""
     found: dict[str, str] = {}
     for name in sorted(names):
         core = _ENDING.sub("", name)

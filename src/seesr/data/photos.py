@@ -1,4 +1,4 @@
-"""Training photos: decoded once where the set fits into memory, else one by one where they are asked for.
+"""Training photos: decoded at once where the set fits into memory, else one by one when they are needed.
 
 Damaged pictures are left out, counted and reported either way.
 """
@@ -27,7 +27,7 @@ _NEIGHBOURS = 100  # tried in place of a damaged picture
 
 
 @dataclass(frozen=True)
-class Photo:
+class TrainingPhoto:
     """A decoded photo: RGB `pixels`, (H, W, 3) uint8; `info` is the JSON file beside it, `tags` a text; if any."""
 
     name: str
@@ -43,7 +43,7 @@ class PhotosConfig:
     photos: list[str]  # folders or shards; URLs of shards with an index
     small_photos: Literal["error", "skip"] = "error"  # those smaller than the crop
     memory_gb: float = MEMORY_GB  # a set that needs more, decoded, is read while training
-    scale_jitter: float = 1.0  # crops are taken from a window up to 1 / scale_jitter wider, and reduced
+    scale_jitter: float = 1.0  # below 1, crops are windows up to 1 / scale_jitter as wide, reduced
     on_device: bool = False  # decoded photos live on the training device, and samples are made there
 
     def __post_init__(self) -> None:
@@ -67,15 +67,15 @@ def load_photos(
     memory_gb: float = MEMORY_GB,
     tagger: str | None = None,
     whole: bool = False,
-) -> Sequence[Photo]:
+) -> Sequence[TrainingPhoto]:
     """Photos of folders and tar shards (WebDataset layout), in the order of `sources`, then of their names.
 
     Args:
         sources: folders, `.tar` files, or URLs of indexed ones; `*`, `?` and `{000..012}` are expanded.
-        minimum: smallest width and height that is of use, in pixels.
+        minimum: smallest width and height to keep, in pixels.
         small: whether smaller ones are an error, or left out, counted and reported.
         memory_gb: a set that needs no more than this is decoded at once, with every damaged picture found before the
-            start; another one is decoded picture by picture, and keeps what fits (shared among worker processes).
+            start; a larger set is decoded picture by picture and keeps what fits (shared among worker processes).
         tagger: hash of a tagger whose tags of each photo come along (see `tag_files`).
         whole: whether a set that needs more than `memory_gb` is an error.
 
@@ -98,7 +98,7 @@ def load_photos(
             )
         logger.info("%d photos need more than memory_gb=%g decoded: they are read while training", count, memory_gb)
         return StreamedPhotos(entries, memory_gb)
-    photos: list[Photo] = []
+    photos: list[TrainingPhoto] = []
     damaged: list[str] = []
     for entry in entries:
         try:
@@ -116,7 +116,7 @@ class DamagedError(Exception):
     """A picture that cannot be decoded; says which and why."""
 
 
-def decode(entry: Entry) -> Photo:
+def decode(entry: Entry) -> TrainingPhoto:
     """Read and decode a picture, upright.
 
     Raises:
@@ -131,30 +131,30 @@ def decode(entry: Entry) -> Photo:
             pixels = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DamagedError(f"{entry.path} ({error})") from None
-    return Photo(entry.path, pixels, entry.info, entry.tags)
+    return TrainingPhoto(entry.path, pixels, entry.info, entry.tags)
 
 
-class StreamedPhotos(Sequence[Photo]):
+class StreamedPhotos(Sequence[TrainingPhoto]):
     """Photos decoded when asked for; as many as fit into `memory_gb` stay decoded.
 
-    In place of a damaged picture comes the next one, always the same; the worker processes of a data loader share the
-    knowledge of which are damaged.
+    A damaged picture is replaced by the next one, always the same; the worker processes of a data loader share which
+    are damaged.
     """
 
     def __init__(self, entries: list[Entry], memory_gb: float):
         self.entries = entries
         self._damaged = torch.zeros(len(entries), dtype=torch.bool).share_memory_()
         self._room = memory_gb * 1e9  # bytes, of all workers together
-        self._kept: dict[int, Photo] = {}
+        self._kept: dict[int, TrainingPhoto] = {}
 
     def __len__(self) -> int:
         return len(self.entries)
 
     @overload
-    def __getitem__(self, index: int) -> Photo: ...
+    def __getitem__(self, index: int) -> TrainingPhoto: ...
     @overload
     def __getitem__(self, index: slice) -> "StreamedPhotos": ...
-    def __getitem__(self, index: int | slice) -> "Photo | StreamedPhotos":
+    def __getitem__(self, index: int | slice) -> "TrainingPhoto | StreamedPhotos":
         if isinstance(index, slice):
             return StreamedPhotos(self.entries[index], self._room / 1e9)
         if not -len(self) <= index < len(self):
@@ -182,7 +182,7 @@ class StreamedPhotos(Sequence[Photo]):
         """Pictures found damaged so far."""
         return int(self._damaged.sum())
 
-    def _keep(self, place: int, photo: Photo) -> None:
+    def _keep(self, place: int, photo: TrainingPhoto) -> None:
         worker = get_worker_info()
         if photo.pixels.nbytes <= self._room:
             self._kept[place] = photo

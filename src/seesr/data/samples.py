@@ -1,8 +1,8 @@
 """Samples of training: crops of photos, and the degraded copies made of them.
 
 Every sample is a pure function of the seed and its running number: which photo (a fresh permutation each epoch), where
-the crop lies, how it is turned, and the seed of its degradation. So a run resumes at any sample without a trace, and
-the number of worker processes changes nothing. A sample is one object from photo to batch: its clean picture, its
+the crop lies, how it is turned, and the seed of its degradation. So a run can resume at any sample, and the
+number of worker processes changes nothing. A sample is one object from photo to batch: its clean picture, its
 degraded one and its tags cannot come apart.
 """
 
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset, default_collate
 
-from seesr.data.photos import Photo, PhotosConfig, load_photos
+from seesr.data.photos import PhotosConfig, TrainingPhoto, load_photos
 from seesr.degradation import Degradation, preset
 from seesr.errors import SeesrError
 
@@ -28,12 +28,12 @@ __all__ = [
     "DegradationMix",
     "OnDevice",
     "Pairs",
-    "Photo",
     "PhotosConfig",
     "Squares",
+    "TrainingPhoto",
     "enlarge",
     "load_photos",
-    "made",
+    "materialise",
 ]
 
 SCALE = 4  # HR side / LR side
@@ -45,11 +45,11 @@ class Crops(Dataset[dict[str, Any]]):
 
     Sample number -> `hr`, uint8 (3, crop, crop), its `seed` and, of photos that have them, its `tags`, a text.
 
-    jitter: below 1, a crop is what is left of a window 1 to 1 / jitter times as wide (uniform in its inverse, and no
-    wider than the photo), reduced without aliasing.
+    jitter: below 1, a crop is a window 1 to 1 / jitter times as wide (uniform in its inverse, and no wider than the
+    photo), reduced without aliasing.
     """
 
-    def __init__(self, photos: Sequence[Photo], crop: int, seed: int, turn: bool = True, jitter: float = 1.0):
+    def __init__(self, photos: Sequence[TrainingPhoto], crop: int, seed: int, turn: bool = True, jitter: float = 1.0):
         self.photos = photos
         self.crop = crop
         self.seed = seed
@@ -65,7 +65,7 @@ class Crops(Dataset[dict[str, Any]]):
     def __getitem__(self, index: int) -> dict[str, Any]:
         return self.cut(index)[1]
 
-    def cut(self, index: int) -> tuple[Photo, dict[str, Any]]:
+    def cut(self, index: int) -> tuple[TrainingPhoto, dict[str, Any]]:
         """The sample, and the photo that it is cut from."""
         photo = self.photos[self.photo_of(index)]
         rng = np.random.default_rng((self.seed, 1, index))
@@ -98,10 +98,10 @@ class Crops(Dataset[dict[str, Any]]):
         return np.random.default_rng((self.seed, 0, epoch)).permutation(len(self.photos))
 
 
-class Squares(Sequence[Photo]):
+class Squares(Sequence[TrainingPhoto]):
     """Photos stretched whole to `size` x `size` when asked for."""
 
-    def __init__(self, photos: Sequence[Photo], size: int):
+    def __init__(self, photos: Sequence[TrainingPhoto], size: int):
         self.photos = photos
         self.size = size
 
@@ -109,15 +109,15 @@ class Squares(Sequence[Photo]):
         return len(self.photos)
 
     @overload
-    def __getitem__(self, index: int) -> Photo: ...
+    def __getitem__(self, index: int) -> TrainingPhoto: ...
     @overload
     def __getitem__(self, index: slice) -> "Squares": ...
-    def __getitem__(self, index: int | slice) -> "Photo | Squares":
+    def __getitem__(self, index: int | slice) -> "TrainingPhoto | Squares":
         if isinstance(index, slice):
             return Squares(self.photos[index], self.size)
         photo = self.photos[index]
         square = Image.fromarray(photo.pixels).resize((self.size, self.size), Image.Resampling.BICUBIC)
-        return Photo(photo.name, np.asarray(square), photo.info, photo.tags)
+        return TrainingPhoto(photo.name, np.asarray(square), photo.info, photo.tags)
 
     @property
     def damaged(self) -> int:
@@ -126,7 +126,7 @@ class Squares(Sequence[Photo]):
 
 
 class DegradationMix:
-    """Degradations by preset name, with weights; every sample draws its preset by its seed.
+    """Degradations by preset name, with weights; each sample's seed draws its preset.
 
     Raises SeesrError for an unknown preset and for weights that are negative or all zero.
     """
@@ -176,9 +176,11 @@ class Pairs(Dataset[dict[str, Any]]):
 
 
 class OnDevice(Dataset[dict[str, Any]]):
-    """The same samples, made on the training device by the training step: what the loader hands out is their numbers.
+    """The same samples, cut and degraded on the training device instead of by the loader, which hands out numbers.
 
-    samples: what moves itself by `to`, as `Crops` do; or made of such that it holds as `crops`.
+    The training loop makes each batch of its numbers, by `materialise`.
+
+    samples: with a method `to` that moves what they are cut from, as `Crops` have; or with such samples as `crops`.
     """
 
     def __init__(self, samples: Any):
@@ -198,8 +200,8 @@ class OnDevice(Dataset[dict[str, Any]]):
         return {n: value.to(numbers.device) if isinstance(value, Tensor) else value for n, value in batch.items()}
 
 
-def made(samples: Any, batch: dict[str, Any]) -> dict[str, Any]:
-    """A batch as the stage's `samples` are: the batch itself, unless it holds the numbers of `OnDevice` samples."""
+def materialise(samples: Any, batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch that a training step gets: the loader's or, for `OnDevice` samples, the one its numbers name."""
     return samples.make(batch["number"]) if isinstance(samples, OnDevice) else batch
 
 

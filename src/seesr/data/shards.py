@@ -2,7 +2,7 @@
 
 A shard may have an index beside it (`x.tar` and `x.index.json`): where each picture begins, how big it is, its SHA-256
 and the JSON that belongs to it. With one, a shard is opened by reading a few bytes, and any picture by reading that
-picture alone, over the network too: so a set of any size is read in any order, and a run goes on at any sample.
+picture alone, over the network too: so a set of any size is read in any order, and a run resumes at any sample.
 """
 
 import hashlib
@@ -139,7 +139,7 @@ def scan_shard(shard: Path) -> list[Entry]:
                     continue
                 stem, suffix = member.name.rsplit(".", 1) if "." in member.name else (member.name, "")
                 if f".{suffix.lower()}" in PICTURES:
-                    pictures[stem] = describe(str(shard), member.name, member.offset_data, content.read())
+                    pictures[stem] = make_entry(str(shard), member.name, member.offset_data, content.read())
                 elif suffix == "json":
                     infos[stem] = _parse_info(content.read(), f"{shard}/{member.name}")
         complete = _ends_in_zeros(shard)
@@ -150,7 +150,7 @@ def scan_shard(shard: Path) -> list[Entry]:
     return [Entry(**(vars(pictures[stem]) | {"info": infos.get(stem, {})})) for stem in sorted(pictures)]
 
 
-def describe(file: str, name: str, offset: int, content: bytes) -> Entry:
+def make_entry(file: str, name: str, offset: int, content: bytes) -> Entry:
     """The entry of a picture with these bytes."""
     width, height = _dimensions(io.BytesIO(content))
     return Entry(file, name, offset, len(content), width, height, hashlib.sha256(content).hexdigest())
@@ -185,11 +185,11 @@ def _read_index(shard: str) -> list[Entry] | None:
         entries = [Entry(file=shard, **picture) for picture in index["pictures"]]
         expected, size = index["bytes"], _size(shard)
     except (ValueError, KeyError, TypeError):
-        raise SeesrError(f"{name} is no index of a shard; make it anew with 'seesr data index {shard}'") from None
+        raise SeesrError(f"{name} is no index of a shard; make it again with 'seesr data index {shard}'") from None
     if size != expected:
         raise SeesrError(
             f"the shard {shard} has {size} bytes, its index says {expected}: it is cut short, or changed; "
-            "fetch it again, or make its index anew with 'seesr data index'"
+            "fetch it again, or make its index again with 'seesr data index'"
         )
     return entries
 
@@ -305,5 +305,5 @@ def _parse_info(content: bytes, file: str) -> dict[str, Any]:
     except ValueError:
         info = None
     if not isinstance(info, dict):
-        raise SeesrError(f"{file} is no JSON object; mend or remove it")
+        raise SeesrError(f"{file} is no JSON object; fix or remove it")
     return info

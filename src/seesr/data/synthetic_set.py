@@ -1,8 +1,8 @@
 """A synthetic test set in the manner of DIV2K-Val: random crops of photos and their degraded copies.
 
 StableSR's set, which the field's tables use, is 3000 crops of 512 pixels from the 100 validation photos of DIV2K,
-degraded by Real-ESRGAN's process. This makes such a set from any photos; its crops and degradations are drawn by
-number from the seed, so that the same command makes the same set. `seesr evaluate` reads the folder.
+degraded by Real-ESRGAN's process. This makes such a set from any photos; each crop and its degradation are drawn
+from the seed and its number, so the same command makes the same set. `seesr evaluate` reads the folder.
 """
 
 import hashlib
@@ -14,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from seesr.data.photos import Photo
+from seesr.data.photos import TrainingPhoto
 from seesr.data.samples import SCALE
 from seesr.degradation import Degradation, preset
 from seesr.errors import SeesrError
@@ -22,8 +22,14 @@ from seesr.photos.pictures import to_pil
 from seesr.system.atomic import write_folder
 
 
+def check_new(output: Path) -> None:
+    """Raises SeesrError if there is something at `output` already."""
+    if output.is_file() or (output.is_dir() and any(output.iterdir())):
+        raise SeesrError(f"{output}: exists already; choose another folder, or remove it")
+
+
 def make_test_set(
-    photos: Sequence[Photo],
+    photos: Sequence[TrainingPhoto],
     output: Path,
     *,
     count: int,
@@ -39,8 +45,7 @@ def make_test_set(
     Raises:
         SeesrError: `output` exists, or the numbers make no sense.
     """
-    if output.exists():
-        raise SeesrError(f"{output} exists; choose another folder, or remove it")
+    check_new(output)
     if count < 1 or crop < SCALE or crop % SCALE:
         raise SeesrError(f"cannot make {count} crops of {crop} pixels; give at least one, of a multiple of {SCALE}")
     degrade = Degradation(preset(preset_name), SCALE)

@@ -14,6 +14,17 @@ from seesr.models.dape import plain_ram
 from seesr.models.tagging import PhotoTagger
 
 
+def check_tags(source: str, tagger: PhotoTagger) -> None:
+    """Before any work: that the tags of a source can be kept beside it.
+
+    Raises:
+        SeesrError: the source lies in object storage, or the file for its tags holds something else.
+    """
+    if is_remote(source):
+        raise SeesrError(f"{source}: tag a local copy, and upload the file with the tags beside the shard")
+    load_tags(source, tagger_hash(tagger))
+
+
 def write_tags(
     source: str,
     tagger: PhotoTagger,
@@ -26,10 +37,9 @@ def write_tags(
         The file, how many photos were tagged, and how many could not be decoded.
 
     Raises:
-        SeesrError: the source cannot be read, or lies in object storage.
+        SeesrError: the source cannot be read; or as `check_tags`.
     """
-    if is_remote(source):
-        raise SeesrError(f"{source}: tag a local copy, and upload the file with the tags beside the shard")
+    check_tags(source, tagger)
     known = tagger_hash(tagger)
     file = Path(tags_file(source, known))
     found = load_tags(source, known)

@@ -2,7 +2,7 @@
 
 from seesr.degradation.jpeg import jpeg_pillow, jpeg_torch
 from seesr.degradation.kernels import Kernel, sharpen
-from seesr.degradation.plan import Plan, draw
+from seesr.degradation.plan import DegradationPlan, draw
 from seesr.degradation.presets import PRESETS, DegradationConfig, preset
 from seesr.degradation.process import Degradation, apply
 from seesr.degradation.sheet import degrade_photo, sheet
@@ -11,8 +11,8 @@ __all__ = [
     "PRESETS",
     "Degradation",
     "DegradationConfig",
+    "DegradationPlan",
     "Kernel",
-    "Plan",
     "apply",
     "degrade_photo",
     "draw",

@@ -1,8 +1,8 @@
-"""Blur that is the photographer's, not the degradation's: what lies out of focus in the clean photo, and must stay so.
+"""Areas out of focus in the clean photo, which a restoration must leave soft.
 
-Training crops are chosen for their detail, so a network that sees nothing else takes it that there is some everywhere:
-from JPEG blocks and noise over a soft background it makes stone and bark. Here a part of the crops, or of each, is put
-out of focus before it is degraded; what is to be restored is soft there.
+Training crops are chosen for their detail, so a network that sees nothing else learns to expect detail everywhere: it
+turns JPEG blocks and noise on a soft background into stone and bark. Here some crops, or parts of them, are put out of
+focus before they are degraded, so the target is soft there.
 """
 
 import math
@@ -20,7 +20,7 @@ EDGE = 24.0  # pixels across which sharp passes into soft
 
 
 def defocus(hr: Tensor, seeds: Tensor, share: float) -> Tensor:
-    """`share` of the photos out of focus, each as its seed says: everywhere, or on one side of a line.
+    """Put a `share` of the photos out of focus, everywhere or on one side of a line; each sample's seed decides.
 
     Args:
         hr: (B, 3, H, W) in [0, 1]. seeds: (B,).

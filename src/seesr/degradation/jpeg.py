@@ -71,7 +71,7 @@ def _code(planes: Tensor, table: Tensor) -> Tensor:
 
 
 def _round(values: Tensor) -> Tensor:
-    """Round; the gradient passes as if nothing had happened."""
+    """Round, with a straight-through gradient."""
     return values + (values.round() - values).detach()
 
 

@@ -78,7 +78,7 @@ def _line(u: Tensor, v: Tensor, along: float, across: float) -> Tensor:
 def blur(image: Tensor, weights: Tensor) -> Tensor:
     """Convolve image (3, H, W) with weights (size, size), mirrored at the borders (repeated if smaller than that).
 
-    Large products go through the Fourier transform: the same sums, rounded otherwise, several times as fast.
+    Large products go through the Fourier transform: the same sums, rounded differently, several times as fast.
     """
     height, width = image.shape[-2:]
     size = weights.shape[-1]

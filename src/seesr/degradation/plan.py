@@ -15,13 +15,13 @@ from seesr.degradation.presets import (
     ODD_SIZES,
     Blur,
     DegradationConfig,
+    DegradationStage,
     Jpeg,
     Noise,
     Range,
     Resize,
     ResizeMode,
     SensorNoise,
-    Stage,
 )
 from seesr.degradation.sensor import SensorPlan
 
@@ -41,7 +41,7 @@ class StagePlan:
 
 
 @dataclass(frozen=True)
-class Plan:
+class DegradationPlan:
     """All draws of one sample; the fields are those of DegradationConfig."""
 
     usm: bool
@@ -54,7 +54,7 @@ class Plan:
     jpeg_codec: Literal["pillow", "torch"]
 
 
-def draw(config: DegradationConfig, seed: int, height: int, width: int, scale: int = 4) -> Plan:
+def draw(config: DegradationConfig, seed: int, height: int, width: int, scale: int = 4) -> DegradationPlan:
     """Plan for an HR image of this size in pixels; the draws depend on `config` and `seed` only."""
     rng = np.random.default_rng(seed % 2**64)
     low = (height // scale, width // scale)
@@ -63,7 +63,7 @@ def draw(config: DegradationConfig, seed: int, height: int, width: int, scale: i
     sinc = None
     if rng.random() < config.final_sinc:
         sinc = Kernel("sinc", int(rng.choice(ODD_SIZES)), cutoff=rng.uniform(math.pi / 3, math.pi))
-    return Plan(
+    return DegradationPlan(
         usm=config.usm,
         first=first,
         second=second,
@@ -75,7 +75,7 @@ def draw(config: DegradationConfig, seed: int, height: int, width: int, scale: i
     )
 
 
-def _stage(rng: np.random.Generator, stage: Stage, reference: Size) -> StagePlan:
+def _stage(rng: np.random.Generator, stage: DegradationStage, reference: Size) -> StagePlan:
     """`reference` is the size that the factors of the stage's resize relate to."""
     kernel = _kernel(rng, stage.blur) if stage.blur else None
     size: Size | None = None

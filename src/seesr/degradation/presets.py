@@ -157,7 +157,7 @@ class Jpeg:
 
 
 @dataclass(frozen=True)
-class Stage:
+class DegradationStage:
     """Blur, resize, noise, JPEG, in this order; None leaves a step out."""
 
     blur: Blur | None = None
@@ -174,8 +174,8 @@ class DegradationConfig:
     brought to the LR size and low-passed by a sinc, before or after the second stage's JPEG.
     """
 
-    first: Stage | None
-    second: Stage
+    first: DegradationStage | None
+    second: DegradationStage
     usm: bool = False  # sharpen HR first; the sharpened HR is then the target too
     final_modes: tuple[ResizeMode, ...] = ("area", "bilinear", "bicubic")
     final_sinc: float = 0.8  # probability; cutoff from pi/3 up to pi
@@ -187,13 +187,13 @@ class DegradationConfig:
 
 
 _REAL_ESRGAN = DegradationConfig(
-    first=Stage(
+    first=DegradationStage(
         Blur(sigma=(0.2, 3.0)),
         Resize(factor=(0.15, 1.5), up=0.2, down=0.7),
         Noise(sigma=(1, 30), poisson=(0.05, 3.0)),
         Jpeg(quality=(30, 95)),
     ),
-    second=Stage(
+    second=DegradationStage(
         Blur(sigma=(0.2, 1.5), probability=0.8),
         Resize(factor=(0.3, 1.2), up=0.3, down=0.4),
         Noise(sigma=(1, 25), poisson=(0.05, 2.5)),
@@ -202,13 +202,13 @@ _REAL_ESRGAN = DegradationConfig(
 )
 
 _MILD = DegradationConfig(
-    first=Stage(
+    first=DegradationStage(
         Blur(sigma=(0.2, 3.0)),
         Resize(factor=(0.3, 1.5), up=0.2, down=0.7),
         Noise(sigma=(1, 15), poisson=(0.05, 2.0)),
         Jpeg(quality=(60, 95)),
     ),
-    second=Stage(
+    second=DegradationStage(
         Blur(sigma=(0.2, 1.5), probability=0.5),
         Resize(factor=(0.6, 1.2), up=0.3, down=0.4),
         Noise(sigma=(1, 12), poisson=(0.05, 1.0)),
@@ -218,7 +218,7 @@ _MILD = DegradationConfig(
 
 _CAMERA = DegradationConfig(
     first=None,
-    second=Stage(
+    second=DegradationStage(
         Blur(
             sigma=(0.4, 3.0),
             kinds=(("iso", 0.4), ("aniso", 0.2), ("plateau_iso", 0.1), ("disc", 0.2), ("motion", 0.1)),
@@ -233,12 +233,12 @@ _CAMERA = DegradationConfig(
 )
 
 _WEB = DegradationConfig(
-    first=Stage(
+    first=DegradationStage(
         Blur(sigma=(0.2, 1.6), probability=0.4, kinds=(("iso", 0.7), ("aniso", 0.3)), sinc_probability=0.0),
         Resize(factor=(0.25, 1.0), up=0.0, down=1.0, modes=("area", "bicubic_antialias"), lowest=0.5),
         jpeg=Jpeg(quality=(30, 95), probability=0.5, unaligned=True),
     ),
-    second=Stage(jpeg=Jpeg(quality=(30, 95), unaligned=True)),
+    second=DegradationStage(jpeg=Jpeg(quality=(30, 95), unaligned=True)),
     final_modes=("area", "bicubic_antialias"),
     final_sinc=0.0,
     jpeg_last=1.0,
@@ -246,7 +246,7 @@ _WEB = DegradationConfig(
 
 _PHONE = DegradationConfig(
     first=None,
-    second=Stage(
+    second=DegradationStage(
         Blur(sigma=(0.4, 2.4), kinds=(("iso", 0.5), ("aniso", 0.3), ("disc", 0.2)), sinc_probability=0.0),
         Resize(factor=(1.0, 2.0), up=0.5, down=0.0, modes=("area", "bicubic_antialias")),
         SensorNoise(shot=(5e-5, 3e-3)),
@@ -263,7 +263,9 @@ PRESETS: dict[str, DegradationConfig] = {
     "camera": _CAMERA,
     "web": _WEB,
     "phone": _PHONE,
-    "bicubic": DegradationConfig(first=None, second=Stage(), final_modes=("bicubic_antialias",), final_sinc=0.0),
+    "bicubic": DegradationConfig(
+        first=None, second=DegradationStage(), final_modes=("bicubic_antialias",), final_sinc=0.0
+    ),
 }
 
 

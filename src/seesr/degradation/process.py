@@ -1,9 +1,9 @@
 """From HR to LR: Real-ESRGAN's second-order degradation (arXiv 2107.10833, figure 2), one plan per sample.
 
-Samples of a batch pass one by one: from the first resize on each has its own size, and it makes a sample's result
-independent of its company, to the last bit. On the CPU one thread does the work: the steps are too short to be shared,
-and their sums would be rounded by how they are (Poisson noise makes another picture of one rounding). For throughput
-run it in several data-loader workers.
+Samples of a batch pass one by one: from the first resize on each has its own size, and a sample's result does not
+depend on the others, to the last bit. On the CPU one thread does the work: the steps are too short to be shared, and
+the number of threads would change how sums are rounded (one rounding changes the whole picture after Poisson noise).
+For throughput run it in several data-loader workers.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from torch import Tensor
 from seesr.degradation.jpeg import jpeg_pillow, jpeg_torch
 from seesr.degradation.kernels import blur, sharpen
 from seesr.degradation.noise import add_noise
-from seesr.degradation.plan import Plan, StagePlan, draw
+from seesr.degradation.plan import DegradationPlan, StagePlan, draw
 from seesr.degradation.presets import DegradationConfig
 from seesr.degradation.resize import resize
 from seesr.degradation.sensor import SensorPlan, add_sensor_noise
@@ -25,13 +25,13 @@ from seesr.errors import SeesrError
 _CODECS = {"pillow": jpeg_pillow, "torch": jpeg_torch}
 
 
-def apply(plan: Plan, hr: Tensor) -> tuple[Tensor, Tensor]:
+def apply(plan: DegradationPlan, hr: Tensor) -> tuple[Tensor, Tensor]:
     """Carry out `plan` on hr (3, H, W) in [0, 1]; returns lr (3, H/scale, W/scale) in 8-bit steps, target (3, H, W)."""
     with _one_thread() if hr.device.type == "cpu" else nullcontext():
         return _apply(plan, hr)
 
 
-def _apply(plan: Plan, hr: Tensor) -> tuple[Tensor, Tensor]:
+def _apply(plan: DegradationPlan, hr: Tensor) -> tuple[Tensor, Tensor]:
     def compress(image: Tensor, stage: StagePlan) -> Tensor:
         if stage.quality is None:
             return image

@@ -1,4 +1,4 @@
-"""The noise of a phone's camera: made on the sensor, before the picture is, and shaped by all that makes it.
+"""The noise of a phone's camera: it arises on the sensor and is shaped by all the processing that follows.
 
 The photo is taken back to the sensor's linear light (tone curve, gamma, colour matrix and white balance undone, as in
 Brooks et al. 2019, arXiv 1811.11127, section 3), sampled through a Bayer pattern, given shot and read noise of variance
@@ -51,7 +51,7 @@ def add_sensor_noise(image: Tensor, plan: SensorPlan) -> Tensor:
 
 
 def to_raw(image: Tensor, plan: SensorPlan) -> Tensor:
-    """sRGB (3, H, W) in [0, 1] -> the sensor's linear light, alike."""
+    """sRGB (3, H, W) in [0, 1] -> the sensor's linear light, same shape and range."""
     x = _tone_undone(image.clamp(0, 1), plan.tone)
     x = torch.where(x <= 0.04045, x / 12.92, ((x + 0.055) / 1.055) ** 2.4)
     x = torch.einsum("dc,chw->dhw", torch.linalg.inv(_color_matrix(plan, x)), x).clamp(0, 1)
@@ -69,7 +69,7 @@ def to_srgb(raw: Tensor, plan: SensorPlan) -> Tensor:
 
 
 def finish(image: Tensor, plan: SensorPlan) -> Tensor:
-    """Chroma and luma smoothed, luma sharpened: (3, H, W) in [0, 1], alike."""
+    """Chroma and luma smoothed, luma sharpened; (3, H, W) in [0, 1] stays so."""
     luma = (image * image.new_tensor(_LUMA).view(3, 1, 1)).sum(0, keepdim=True)  # (1, H, W)
     chroma = _smooth(image - luma, plan.chroma)
     luma = _smooth(luma, plan.luma)

@@ -8,7 +8,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from seesr.degradation.kernels import Kernel
-from seesr.degradation.plan import Plan, StagePlan, draw
+from seesr.degradation.plan import DegradationPlan, StagePlan, draw
 from seesr.degradation.presets import preset
 from seesr.degradation.process import apply
 from seesr.degradation.sensor import SensorPlan
@@ -52,12 +52,12 @@ def sheet(image: Image.Image, preset_name: str, seed: int, n: int = 16) -> Image
             lr = _to_image(apply(plan, hr)[0])
         x, y = i % columns * _CELL, i // columns * cell_height
         page.paste(lr.resize(picture, Image.Resampling.NEAREST), (x, y))
-        label = textwrap.fill(f"{seed + i}: {describe(plan)}", _COLUMNS)
+        label = textwrap.fill(f"{seed + i}: {plan_text(plan)}", _COLUMNS)
         pen.multiline_text((x + 3, y + picture[1] + 1), label, "black", font, spacing=1)
     return page
 
 
-def describe(plan: Plan) -> str:
+def plan_text(plan: DegradationPlan) -> str:
     """What was drawn, a short phrase for each step, in the order of application."""
     steps = ["sharpened"] if plan.usm else []
     if plan.first is not None:

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 from seesr.degradation.kernels import Kernel
 from seesr.degradation.noise import NoisePlan
-from seesr.degradation.plan import Plan, Size, StagePlan
+from seesr.degradation.plan import DegradationPlan, Size, StagePlan
 from seesr.degradation.sensor import SensorPlan
 from seesr.errors import SeesrError
 
 
-def soften(plan: Plan, strength: float, height: int, width: int) -> Plan:
+def soften(plan: DegradationPlan, strength: float, height: int, width: int) -> DegradationPlan:
     """`plan`, drawn for an HR image of this size in pixels, at `strength` from 0 to 1.
 
     1: as drawn, 0: only the reduction to the LR size. Between them widths of blur, noise and loss of JPEG quality are

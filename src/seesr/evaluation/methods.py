@@ -54,8 +54,8 @@ def make_method(name: str, device: torch.device) -> Method:
     return method
 
 
-def with_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, str]:
-    """Name as given → name with `settings` (each `key=value`) put under those a SeeSR model's name says itself.
+def apply_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, str]:
+    """Name as given → name with `settings` (each `key=value`) added; those in a SeeSR model's own name win.
 
     Raises:
         SeesrError: none of the methods is a SeeSR model, or a setting that there is not.
@@ -68,12 +68,12 @@ def with_settings(names: Sequence[str], settings: Sequence[str]) -> dict[str, st
         if _is_model(model):
             changed[name] = f"{model}:{add_settings(own, settings)}"
     if all(name == new for name, new in changed.items()):
-        raise SeesrError("--set changes SeeSR models, of which none is among the methods")
+        raise SeesrError("`settings` can change only SeeSR models, and none is among the methods")
     return changed
 
 
 def _split(name: str) -> tuple[str, str]:
-    """A SeeSR model and its settings, parted at the first colon before which a model stands."""
+    """A SeeSR model and its settings, split at the first colon that follows a model's name."""
     for position, character in enumerate(name):
         if character == ":" and _is_model(name[:position]):
             return name[:position], name[position + 1 :]

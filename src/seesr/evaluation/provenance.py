@@ -1,6 +1,6 @@
-"""What a kept figure or picture was computed by, as one hash: our source code and the versions of the libraries used.
+"""One hash of what a cached figure or picture was computed with: our source code and the libraries' versions.
 
-Figures and pictures of an evaluation are kept between runs. They are good for as long as nothing they depend on has
+Figures and pictures of an evaluation are kept between runs. They are valid as long as nothing they depend on has
 changed: the inputs, the settings and the weights, which the callers hash, and the code, which is hashed here.
 """
 
@@ -84,7 +84,7 @@ def _file(module: str) -> Path:
 
 
 def _versions(libraries: set[str]) -> list[tuple[str, str]]:
-    """Those that are installed as distributions; the standard library's modules are none."""
+    """Versions of those that are installed as distributions, which modules of the standard library are not."""
     found = []
     for name in sorted(libraries):
         try:

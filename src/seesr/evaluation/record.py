@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from seesr.evaluation.run import Results, mebibytes
+from seesr.evaluation.results import Results, mebibytes
 from seesr.metrics.intervals import RESAMPLES, SEED
 from seesr.metrics.registry import METRICS
 from seesr.system.atomic import csv_text, write_text

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 
 from seesr.evaluation.published import REPRODUCED_WITHIN, PublishedRow, Reproduction, published_for
-from seesr.evaluation.run import MethodResult, Results, mebibytes
+from seesr.evaluation.results import MethodResult, Results, mebibytes
 from seesr.metrics.intervals import RESAMPLES, Difference, Mean
 from seesr.metrics.registry import METRICS
 from seesr.photos.photo import read_photo
@@ -227,7 +227,7 @@ def _per_image(results: Results, metric: str) -> bool:
 
 
 def _sort_key(results: Results) -> tuple[list[str], str, int]:
-    """Metrics per picture, the one to sort by at first, and by whose: the last method that is not compared with."""
+    """Metrics per picture, and the metric and the method to sort by at first: the last one that is not `against`."""
     metrics = [name for name in results.metrics if _per_image(results, name)]
     ours = [i for i, method in enumerate(results.methods) if method.name != results.against]
     return metrics, "LPIPS" if "LPIPS" in metrics else next(iter(metrics), ""), ours[-1] if ours else 0

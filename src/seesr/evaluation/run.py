@@ -3,7 +3,7 @@
     lr/ ─ methods → OUT/restored/METHOD/*.png ─┐
     hr/ ───────────────────────────────────────┴ metrics → Results (record.py and report.py write them down)
 
-What was restored or scored before is not done again, as long as picture, method and package are still the same.
+What was restored or scored before is not done again as long as picture, method and package are the same.
 """
 
 import hashlib
@@ -11,7 +11,6 @@ import json
 import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Case, Method
 from seesr.evaluation.benchmark import Evaluation, evaluate_folder, paired_difference
 from seesr.evaluation.provenance import code_hash
-from seesr.evaluation.published import Reproduction, reproductions
+from seesr.evaluation.results import Cost, MethodResult, Results, Testset
 from seesr.metrics.intervals import Difference
 from seesr.metrics.registry import get_metric
 from seesr.photos.files import write_photo
@@ -31,126 +30,28 @@ from seesr.system.machine import hardware
 SCALE = 4
 """Enlargement where there is no reference to tell it: that of all the field's test sets."""
 
-FEW = 20
-"""Pictures that a percentile bootstrap needs; with ten its 95 % intervals of normal figures cover about 90 %."""
-
 SIDES = (("lr", "hr"), ("test_LR", "test_HR"), ("lq", "gt"))
 """Names of the subfolders with the low-resolution pictures and the references: ours, and those of StableSR's sets."""
 
-Progress = Callable[[str, int, int], None]
-"""Told what is being done, and how many pictures of how many are through with it."""
-
-
-@dataclass(frozen=True)
-class Testset:
-    """Low-resolution pictures and, unless `has_references` is False, what they should become.
-
-    pairs: `Pair(name, low-resolution file, reference file)`, by name. scale: of width and height.
-    """
-
-    __test__ = False  # for pytest, which takes it for a test
-
-    folder: Path
-    pairs: list[Pair]
-    scale: int
-
-    @property
-    def has_references(self) -> bool:
-        return self.pairs[0].reference is not None
-
-
-@dataclass(frozen=True)
-class Cost:
-    """Of one restoration; None where a method cannot tell. hardware: what it was restored on, in words."""
-
-    seconds: float | None
-    peak_bytes: int | None
-    hardware: str | None = None
-
-
-@dataclass(frozen=True)
-class MethodResult:
-    """What one method made: files and costs by picture's name, and the scores."""
-
-    name: str
-    settings: dict[str, Any]
-    files: dict[str, Path]
-    costs: dict[str, Cost]
-    evaluation: Evaluation
-
-    def mean_cost(self) -> Cost:
-        """Mean seconds, and the largest peak, of the pictures it is known for."""
-        seconds = [cost.seconds for cost in self.costs.values() if cost.seconds is not None]
-        peaks = [cost.peak_bytes for cost in self.costs.values() if cost.peak_bytes is not None]
-        return Cost(sum(seconds) / len(seconds) if seconds else None, max(peaks, default=None))
-
-    def hardware(self) -> list[str]:
-        """All that the pictures whose time is known were restored on: more than one where a run went on elsewhere."""
-        return sorted({cost.hardware for cost in self.costs.values() if cost.hardware and cost.seconds is not None})
-
-
-@dataclass(frozen=True)
-class Results:
-    """A finished evaluation.
-
-    differences: metric → method → its paired difference to `against`; empty without one.
-    """
-
-    testset: Testset
-    methods: list[MethodResult]
-    device: str
-    against: str | None
-    differences: dict[str, dict[str, Difference]]
-
-    @property
-    def metrics(self) -> list[str]:
-        """Those that could be computed for every method, in the order asked for."""
-        return [name for name in self.methods[0].evaluation.summary if name not in self.unavailable]
-
-    def best(self, metric: str) -> float:
-        """The best mean of all methods."""
-        means = [method.evaluation.summary[metric].mean for method in self.methods]
-        return (max if get_metric(metric).higher_is_better else min)(means)
-
-    def reproductions(self, method: MethodResult) -> dict[str, Reproduction]:
-        """By metric: how a method's mean compares with the published one; {} where there is none."""
-        means = {name: method.evaluation.summary[name].mean for name in self.metrics}
-        return reproductions(self.testset.folder, len(self.testset.pairs), method.name, means)
-
-    @property
-    def unavailable(self) -> dict[str, str]:
-        """Metric → why it could not be computed."""
-        return {name: why for method in self.methods for name, why in method.evaluation.unavailable.items()}
-
-    def reasons(self) -> dict[str, list[str]]:
-        """Why metrics could not be computed → which."""
-        found: dict[str, list[str]] = {}
-        for name, why in self.unavailable.items():
-            found.setdefault(why, []).append(name)
-        return found
-
-    @property
-    def few_pictures(self) -> bool:
-        """Whether intervals from so few pictures are narrower than they should be, as percentile intervals then are."""
-        return len(self.testset.pairs) < FEW
-
-    def rows(self) -> list[dict[str, Any]]:
-        """Per method and picture: figures, seconds and peak memory in MiB."""
-        return [
-            {"method": method.name}
-            | row
-            | {"seconds": method.costs[row["image"]].seconds, "peak_mib": mebibytes(method.costs[row["image"]])}
-            for method in self.methods
-            for row in method.evaluation.rows
-        ]
-
-
-def mebibytes(cost: Cost) -> float | None:
-    """Peak memory in MiB."""
-    return None if cost.peak_bytes is None else round(cost.peak_bytes / 2**20, 1)
+EvaluationProgress = Callable[[str, int, int], None]
+"""Called with what is being done, the pictures done, and the pictures in all."""
 
 
 # ---------------------------------------------------------------------------------------------------------- test set
+
+
+def find_pairs(folder: Path, limit: int | None = None) -> list[Pair]:
+    """The pictures of a test set, by name; none is read yet.
+
+    Args:
+        folder, limit: as of `read_testset`.
+
+    Raises:
+        SeesrError: no pictures, or one without partner.
+    """
+    if limit is not None and limit < 1:
+        raise SeesrError(f"`limit` cannot be {limit}; it must be 1 or more")
+    return pair_images(*_sides(folder))[:limit]
 
 
 def read_testset(folder: Path, limit: int | None = None) -> Testset:
@@ -165,10 +66,7 @@ def read_testset(folder: Path, limit: int | None = None) -> Testset:
     Raises:
         SeesrError: no pictures, a damaged one, one without partner, or sizes that do not fit.
     """
-    if limit is not None and limit < 1:
-        raise SeesrError(f"--limit cannot be {limit}; it must be 1 or more")
-    low, references = _sides(folder)
-    pairs = pair_images(low, references)[:limit]
+    pairs = find_pairs(folder, limit)
     scales = {}
     for pair in pairs:
         width, height = read_photo(pair.restored).rgb.size
@@ -208,7 +106,7 @@ def run_evaluation(
     *,
     against: str | None = None,
     device: str = "cpu",
-    progress: Progress = lambda what, done, total: None,
+    progress: EvaluationProgress = lambda what, done, total: None,
 ) -> Results:
     """Restore what is missing below `output`, score everything, compare.
 
@@ -224,7 +122,7 @@ def run_evaluation(
     for metric in metrics:
         get_metric(metric)
     if against is not None and against not in [method.name for method in methods]:
-        raise SeesrError(f"--against {against}: is none of the methods; add it with --method {against}")
+        raise SeesrError(f"`against` cannot be {against!r}: none of the methods is called so; add it with `methods`")
     restored = [
         restore_testset(testset, method, output / "restored" / folder_name(method.name), progress) for method in methods
     ]
@@ -264,7 +162,7 @@ def folder_name(method: str) -> str:
 
 
 def restore_testset(
-    testset: Testset, method: Method, folder: Path, progress: Progress
+    testset: Testset, method: Method, folder: Path, progress: EvaluationProgress
 ) -> tuple[dict[str, Path], dict[str, Cost]]:
     """Restore what is missing in `folder`; returns files and costs by picture's name.
 

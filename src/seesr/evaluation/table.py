@@ -4,7 +4,7 @@ from pathlib import Path
 
 from seesr.evaluation.published import REPRODUCED_WITHIN, PublishedRow, published_for
 from seesr.evaluation.report import decimals, p_text, signed
-from seesr.evaluation.run import MethodResult, Results, mebibytes
+from seesr.evaluation.results import MethodResult, Results, mebibytes
 from seesr.metrics.registry import METRICS
 from seesr.system.atomic import write_text
 from seesr.system.machine import versions

@@ -15,7 +15,7 @@ from typing import Any, BinaryIO
 
 from PIL.PngImagePlugin import PngInfo
 
-from seesr.photos import exif, iptc, xmp
+from seesr.photos import exif, exif_edit, iptc, xmp
 from seesr.photos.metadata import Metadata, text_of
 
 _IPTC_PLACES = ("JPEG", "PNG", "TIFF")
@@ -102,7 +102,7 @@ def _with_exif(found: Metadata, comments: list[str], needs_dpi: bool) -> tuple[M
         )
         details[_USER_COMMENT] = exif.Value(exif.UNDEFINED, len(coded), coded)
     if image or details:
-        found = replace(found, exif=exif.edit_block(found.exif, {}, {exif.IMAGE: image, exif.EXIF: details}))
+        found = replace(found, exif=exif_edit.edit_block(found.exif, {}, {exif.IMAGE: image, exif.EXIF: details}))
     return found, bool(comments)
 
 
@@ -192,4 +192,4 @@ def into_tiff(file: BinaryIO, found: Metadata) -> None:
     if exif.EXIF in added:
         added[exif.EXIF].pop(0xA005, None)
     if any(added.values()):
-        exif.extend_tiff(file, order, added)
+        exif_edit.extend_tiff(file, order, added)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
-from seesr.photos import exif, iptc, xmp
+from seesr.photos import exif, exif_edit, iptc, xmp
 
 Strip = Literal["none", "location", "all"]
 """What of the metadata a result is to lack: nothing, where the photo was taken, or all (colour profile excepted)."""
@@ -96,8 +96,8 @@ def _clean_exif(block: bytes, size: tuple[int, int], in_srgb: bool, without_loca
         exif.EXIF: _PIXEL_TAGS,
         exif.INTEROP: {0x1001, 0x1002},
     }
-    block = exif.edit_block(block, remove, {exif.EXIF: {k: v for k, v in put.items() if k not in in_place}})
-    return exif.overwrite(block, exif.EXIF, in_place)
+    block = exif_edit.edit_block(block, remove, {exif.EXIF: {k: v for k, v in put.items() if k not in in_place}})
+    return exif_edit.overwrite(block, exif.EXIF, in_place)
 
 
 # ---------------------------------------------------------------------------------------------------------- reading
@@ -266,7 +266,7 @@ def _of_tiff(data: exif.Data, found: Metadata) -> Metadata:
     turn = int(exif.numbers(value, layout)[0]) if value else 1
     return replace(
         found,
-        exif=exif.edit_block(b"", {}, kept) if any(kept.values()) else b"",
+        exif=exif_edit.edit_block(b"", {}, kept) if any(kept.values()) else b"",
         xmp=image[_TIFF_XMP].data if _TIFF_XMP in image else b"",
         resources=resources,
         orientation=turn if 1 <= turn <= 8 else 1,

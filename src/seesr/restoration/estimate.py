@@ -26,7 +26,7 @@ VAE_PART = 512
 
 
 @dataclass(frozen=True)
-class Stage:
+class StageCost:
     """One network's part. operations: a multiply-add counts two."""
 
     name: str
@@ -49,7 +49,7 @@ class Estimate:
     weights: int
     pictures: int
     working: int
-    stages: list[Stage]
+    stages: list[StageCost]
 
     @property
     def operations(self) -> float:
@@ -116,7 +116,7 @@ def _diffusion(
     tiles: list[Tile],
     embedding: tuple[int, ...],  # shape of the representation embedding
     dtype: torch.dtype,
-) -> list[Stage]:
+) -> list[StageCost]:
     vae, text, unet, controlnet = (networks[name] for name in ("vae", "text_encoder", "unet", "controlnet"))
     prompts = 2 if settings.guidance_scale > 1 else 1
     together = min(settings.tile_batch_size, len(tiles))
@@ -167,7 +167,7 @@ def _zeros(dtype: torch.dtype, *shape: int) -> torch.Tensor:
     return torch.zeros(shape, dtype=dtype, device="meta")
 
 
-def _dry(name: str, run: Callable[[], Any], times: float = 1) -> Stage:
+def _dry(name: str, run: Callable[[], Any], times: float = 1) -> StageCost:
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
         run()
-    return Stage(name, counter.get_total_flops() * times)
+    return StageCost(name, counter.get_total_flops() * times)

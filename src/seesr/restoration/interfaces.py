@@ -8,10 +8,10 @@ from torch import Tensor
 
 from seesr.restoration.prompts import Tokenizer
 
-__all__ = ["VAE", "ControlNet", "Denoiser", "Network", "Scheduler", "TextEncoder", "Tokenizer"]
+__all__ = ["VAE", "ControlNet", "Denoiser", "NetworkLike", "Scheduler", "TextEncoder", "Tokenizer"]
 
 
-class Network(Protocol):
+class NetworkLike(Protocol):
     """A `torch.nn.Module` that knows its config, its number format and its device."""
 
     config: Any
@@ -25,7 +25,7 @@ class Network(Protocol):
     def to(self, *arguments: Any, **options: Any) -> Any: ...
 
 
-class VAE(Network, Protocol):
+class VAE(NetworkLike, Protocol):
     """Pictures, (B, 3, 8h, 8w) in [-1, 1], to latents, (B, c, h, w), and back; config: `scaling_factor` and so on."""
 
     def encode(self, x: Tensor) -> Any: ...
@@ -33,7 +33,7 @@ class VAE(Network, Protocol):
     def decode(self, z: Tensor) -> Any: ...
 
 
-class Denoiser(Network, Protocol):
+class Denoiser(NetworkLike, Protocol):
     """The UNet: (latents, timestep, prompt, residuals of the ControlNet) → (prediction,)."""
 
     def __call__(
@@ -49,7 +49,7 @@ class Denoiser(Network, Protocol):
     ) -> Any: ...
 
 
-class ControlNet(Network, Protocol):
+class ControlNet(NetworkLike, Protocol):
     """(latents, timestep, prompt, condition) → residuals for the UNet's down blocks and for its middle."""
 
     controlnet_cond_embedding: Any
@@ -67,7 +67,7 @@ class ControlNet(Network, Protocol):
     ) -> Any: ...
 
 
-class TextEncoder(Network, Protocol):
+class TextEncoder(NetworkLike, Protocol):
     """(B, 77) tokens → (last hidden states, (B, 77, d), …)."""
 
     def __call__(self, input_ids: Tensor) -> Any: ...

@@ -1,4 +1,4 @@
-"""A study: its questions, the pictures under meaningless names, and the key that tells which method made which picture.
+"""A study: its questions, the pictures under random names, and the key that tells which method made which picture.
 
 Two designs, after the user study of SeeSR's fourth section: for photos with a reference raters choose the picture
 closest to it ("closest"), for photos without one the best restoration ("best"). A study may have both, as parts. In
@@ -108,7 +108,7 @@ class Study:
         return found
 
     def public(self) -> dict[str, Any]:
-        """What the page is told: nothing of methods and photos, nothing of what a check's answer is."""
+        """What the page gets: nothing about methods, photos or the answers to checks."""
         parts = []
         for part in self.parts:
             questions = [
@@ -150,4 +150,4 @@ def read_study(folder: Path) -> Study:
             parts.append(Part(part["kind"], part["take"], questions))
         return Study(content["id"], content["title"], content["mode"], tuple(content["methods"]), tuple(parts))
     except (ValueError, KeyError, TypeError) as error:
-        raise SeesrError(f"{path}: damaged ({error}); the study must be made anew or the file restored") from error
+        raise SeesrError(f"{path}: damaged ({error}); restore the file or make the study again") from error

@@ -33,7 +33,7 @@ _WHEN = 1_000_000_000
 
 
 @dataclass(frozen=True)
-class Photo:
+class StudyPhoto:
     """One photo of a part: files by what they show; `size` is (width, height) of all but the low-resolution one."""
 
     name: str
@@ -61,12 +61,12 @@ def make_study(
     """Make a study in the new folder `output`.
 
     Args:
-        methods: (name, folder of its pictures); a name may come twice, its folders are then looked through together.
+        methods: (name, folder of its pictures); a name may occur twice; its folders are then read together.
         lr, hr: low-resolution photos and their references: the part "closest". `hr` without `lr` will do.
         real: low-resolution photos without reference: the part "best".
         mode: "choice" (all methods at once) or "pairs".
         photos: a random sample of so many per part, drawn with `seed`, instead of all.
-        questions: pairs a rater gets per part, at most; of no concern to mode "choice".
+        questions: pairs a rater gets per part, at most; not used in mode "choice".
         checks: attention checks per part.
         progress: called with (pictures written, pictures in all).
 
@@ -74,22 +74,20 @@ def make_study(
         SeesrError: folders whose pictures do not belong together, a picture that cannot be read, an existing `output`.
     """
     if output.exists():
-        raise SeesrError(f"{output}: exists already; choose another folder with -o, votes may be in this one")
+        raise SeesrError(f"{output}: exists already; choose another folder, votes may be in this one")
     if mode not in ("choice", "pairs"):
-        raise SeesrError(f"--mode cannot be {mode!r}; use choice or pairs")
+        raise SeesrError(f"`mode` cannot be {mode!r}; use choice or pairs")
     folders = _method_folders(methods)
     wanted = [("closest", lr, hr)] if lr or hr else []
     wanted += [("best", real, None)] if real else []
     if not wanted:
-        raise SeesrError("a study needs photos: give --lr and --hr, or --real, or all three")
+        raise SeesrError("a study needs photos: give `lr` and `hr`, or `real`, or all three")
     if lr and not hr:
-        raise SeesrError(
-            "--lr needs the references of its photos, --hr; photos without references are given with --real"
-        )
-    numbers = (("--photos", photos, 1), ("--questions", questions, 1), ("--checks", checks, 0))
-    for option, number, least in numbers:
+        raise SeesrError("`lr` needs the references of its photos, `hr`; photos without references go with `real`")
+    numbers = (("photos", photos, 1), ("questions", questions, 1), ("checks", checks, 0))
+    for name, number, least in numbers:
         if number is not None and number < least:
-            raise SeesrError(f"{option} cannot be {number}; the least is {least}")
+            raise SeesrError(f"`{name}` cannot be {number}; the least is {least}")
 
     pictures = {name: _pictures(found) for name, found in folders.items()}
     parts = {kind: _photos(kind, low, high, pictures, photos, seed) for kind, low, high in wanted}
@@ -122,7 +120,7 @@ def _method_folders(methods: Sequence[tuple[str, Path]]) -> dict[str, list[Path]
     for name, folder in methods:
         folders.setdefault(name, []).append(folder)
     if len(folders) < 2:
-        raise SeesrError("a study compares at least two methods; give each with --method NAME=DIR")
+        raise SeesrError("a study compares at least two methods; give more with `methods`")
     if len(folders) > 9:
         raise SeesrError(f"{len(folders)} methods are more than raters can tell apart; the most is 9")
     return folders
@@ -146,7 +144,7 @@ def _photos(
     pictures: dict[str, dict[str, Path]],
     count: int | None,
     seed: int,
-) -> list[Photo]:
+) -> list[StudyPhoto]:
     """A part's photos, each with all its files, whose names and sizes belong together."""
     lowres = {pair.name: pair.restored for pair in pair_images(low, None)} if low else {}
     references = {pair.name: pair.restored for pair in pair_images(high, None)} if high else {}
@@ -157,7 +155,7 @@ def _photos(
         _same_names(names, found, f"the pictures of {method}", lowres or references)
     if count is not None:
         if count > len(names):
-            raise SeesrError(f"--photos {count}: {low or high} has only {len(names)}")
+            raise SeesrError(f"`photos` cannot be {count}: {low or high} has only {len(names)}")
         names = sorted(random.Random(seed).sample(names, count))
     return [
         _photo(name, lowres.get(name), references.get(name), {method: pictures[method][name] for method in pictures})
@@ -172,7 +170,7 @@ def _same_names(names: list[str], found: dict[str, Path], where: object, files: 
         raise SeesrError(f"{files[missing[0]]}: no picture of that name{more} in {where}; add it or take this one out")
 
 
-def _photo(name: str, lowres: Path | None, reference: Path | None, restored: dict[str, Path]) -> Photo:
+def _photo(name: str, lowres: Path | None, reference: Path | None, restored: dict[str, Path]) -> StudyPhoto:
     same = ([reference] if reference else []) + list(restored.values())
     width, height = size = _size(same[0])
     for path in same[1:]:
@@ -190,14 +188,14 @@ def _photo(name: str, lowres: Path | None, reference: Path | None, restored: dic
                 f"{lowres}: {w} x {h} pixels are of another shape than {same[0]}'s {width} x {height}; "
                 "are they one photo?"
             )
-    return Photo(name, size, lowres, reference, restored)
+    return StudyPhoto(name, size, lowres, reference, restored)
 
 
 def _size(path: Path) -> tuple[int, int]:
     return read_photo(path).rgb.size
 
 
-def _count(parts: dict[str, list[Photo]], methods: int, checks: int) -> int:
+def _count(parts: dict[str, list[StudyPhoto]], methods: int, checks: int) -> int:
     """Pictures that will be written."""
     shown = [photo for photos in parts.values() for photo in photos]
     sources = sum((photo.lowres is not None) + (photo.reference is not None) for photo in shown)
@@ -225,7 +223,13 @@ class _Writer:
 
 
 def _part(
-    kind: str, photos: list[Photo], mode: str, take: int, checks: int, seed: int, write: Callable[[Image.Image], str]
+    kind: str,
+    photos: list[StudyPhoto],
+    mode: str,
+    take: int,
+    checks: int,
+    seed: int,
+    write: Callable[[Image.Image], str],
 ) -> Part:
     """Write a part's pictures and ask its questions."""
     rng = random.Random(seed)

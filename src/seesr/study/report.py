@@ -33,7 +33,7 @@ def write_report(folder: Path, output: Path, allowed_failures: int = 0) -> Study
         SeesrError: no study, no votes, a damaged database or file, no matplotlib, or `output` cannot be written.
     """
     if allowed_failures < 0:
-        raise SeesrError(f"--allowed-failures cannot be {allowed_failures}; the least is 0")
+        raise SeesrError(f"`allowed_failures` cannot be {allowed_failures}; the least is 0")
     plotting()
     study = read_study(folder)
     result = evaluate_study(study, read_ballots(folder, study), allowed_failures)
@@ -274,7 +274,7 @@ def _protocol(result: StudyResult) -> str:
         "Share: how often a method was chosen where it was offered. Strength: Bradley and Terry's model, for more than "
         "two pictures Luce's, by maximum likelihood with half a vote added to every method; mean 0. A difference of "
         "1.1 in strength means to be preferred three times out of four.",
-        f"Intervals: 95 % percentile bootstrap, raters and photos drawn anew independently, {RESAMPLES} resamples, "
+        f"Intervals: 95 % percentile bootstrap, raters and photos resampled independently, {RESAMPLES} resamples, "
         f"seed {SEED}; of α over photos. Wilson's interval of the share takes all votes for independent and is too "
         "narrow where they are not. They are not adjusted for the number of comparisons.",
         f"Study {study.id}, evaluated by seesr {seesr.__version__}.",

@@ -117,7 +117,7 @@ def evaluate_study(study: Study, ballots: list[Ballot], allowed_failures: int = 
             "this study has no votes yet; serve it, or put the files raters have sent into its folder results"
         )
     if not any(answer.counted for answer in real):
-        raise SeesrError("all raters failed the attention checks; --allowed-failures says how many they may fail")
+        raise SeesrError("all raters failed the attention checks; `allowed_failures` says how many they may fail")
     raters = [_rater(ballot, answers, failed[ballot.rater] <= allowed_failures) for ballot in ballots]
     parts = []
     for part in study.parts:

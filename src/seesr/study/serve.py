@@ -25,7 +25,7 @@ from typing import Any
 
 from seesr.errors import SeesrError
 from seesr.study.design import DATABASE, PUBLIC, read_study
-from seesr.study.votes import Finished, VoteDatabase, VoteError, check_rater, parse_vote
+from seesr.study.votes import RaterFinished, VoteDatabase, VoteError, check_rater, parse_vote
 
 _LONGEST = 65_536  # bytes of a request
 _HEADERS = {
@@ -58,14 +58,14 @@ class StudyServer(ThreadingHTTPServer):
         try:
             text = page.read_text(encoding="utf-8")
         except OSError as error:
-            raise SeesrError(f"{page}: cannot be read ({error.strerror}); the study must be made anew") from error
+            raise SeesrError(f"{page}: cannot be read ({error.strerror}); make the study again") from error
         self.page = text.replace('data-served="false"', 'data-served="true"', 1).encode()
         self.pictures = {
             f"/images/{name}.webp": folder / PUBLIC / "images" / f"{name}.webp" for name in self.study.pictures
         }
         missing = [path for path in self.pictures.values() if not path.is_file()]
         if missing:
-            raise SeesrError(f"{missing[0]}: this picture of the study is gone; restore it or make the study anew")
+            raise SeesrError(f"{missing[0]}: this picture of the study is gone; restore it or make the study again")
         if ":" in host:
             self.address_family = AF_INET6
         self.votes = VoteDatabase(folder / DATABASE, self.study)  # a failing __init__ closes it by server_close
@@ -73,12 +73,12 @@ class StudyServer(ThreadingHTTPServer):
             super().__init__((host, port), _Handler)
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
-                raise SeesrError(f"port {port} of {host} is in use; choose another with --port") from error
+                raise SeesrError(f"port {port} of {host} is in use; choose another `port`") from error
             raise SeesrError(
-                f"cannot listen at {host}, port {port} ({error.strerror}); see --host and --port"
+                f"cannot listen at {host}, port {port} ({error.strerror}); check `host` and `port`"
             ) from error
         except OverflowError as error:
-            raise SeesrError(f"--port cannot be {port}; it must be from 0 to 65535") from error
+            raise SeesrError(f"`port` cannot be {port}; it must be from 0 to 65535") from error
 
     @property
     def url(self) -> str:
@@ -93,7 +93,7 @@ class StudyServer(ThreadingHTTPServer):
         self.server_name, self.server_port = str(self.server_address[0]), self.server_address[1]
 
     def server_close(self) -> None:
-        """End: nothing is lost by ending in any other way."""
+        """Stop the server; votes are safe however it ends."""
         super().server_close()
         self.votes.close()
 
@@ -137,7 +137,7 @@ class _Handler(BaseHTTPRequestHandler):
             if not isinstance(content, dict) or content.get("study") != self.server.study.id:
                 raise VoteError("this page belongs to another study; load it again")
             self._reply(*answer(check_rater(content.get("rater")), content))
-        except Finished:
+        except RaterFinished:
             self._reply(HTTPStatus.FORBIDDEN, {"error": "You have finished; your answers are final."})
         except ValueError as error:  # VoteError, or no JSON
             self._reply(HTTPStatus.BAD_REQUEST, {"error": str(error)})

@@ -4,8 +4,8 @@ A vote is the choice of one method out of a set. For all methods at once that is
 Bradley and Terry's (1952) is the case of two: P(i | S) = exp(s_i) / sum over j in S of exp(s_j), s being log strengths
 of mean 0.
 
-Votes of one rater, and votes on one photo, resemble each other. Intervals therefore come from a bootstrap that draws
-raters and photos anew, independently (Owen 2007, the pigeonhole bootstrap, which errs on the wide side). Wilson's
+Votes of one rater, and votes on one photo, resemble each other. Intervals therefore come from a bootstrap that
+resamples raters and photos independently (Owen 2007, the pigeonhole bootstrap, which errs on the wide side). Wilson's
 interval (1927), which takes every vote for independent, is given beside it.
 """
 
@@ -44,8 +44,8 @@ class Interval:
 class Preferences:
     """What a set of votes says about n methods.
 
-    No resample can tell how sure it is that a method was never chosen, or always. The share of such a method has
-    Wilson's interval, and its strength, which rests on the prior, none (not a number).
+    The bootstrap gives no interval for a method that was never, or always, chosen. Its share gets Wilson's interval;
+    its strength rests on the prior and gets none (NaN).
 
     votes, offered: (n,) how often each was chosen, and could have been.
     shares: chosen / offered, with bootstrap intervals; wilson: the same shares with Wilson's intervals.
@@ -168,7 +168,7 @@ def krippendorff_alpha(table: np.ndarray, weights: np.ndarray | None = None) -> 
         weights: how often a unit is to be counted.
 
     Returns:
-        1 for full agreement, 0 for as much as by chance; not a number if only one category occurs.
+        1 for full agreement, 0 for as much as by chance; NaN if only one category occurs.
     """
     raters = table.sum(1)
     weights = (np.ones(len(table)) if weights is None else weights) * (raters >= 2)

@@ -1,4 +1,4 @@
-"""Votes: what one holds, checked; a database that loses and doubles none; the files raters send."""
+"""Votes: their check, a database that neither loses nor doubles one, and the files that raters send."""
 
 import json
 import math
@@ -56,7 +56,7 @@ class VoteError(ValueError):
     """A vote or rater's code that does not belong to this study; the text says why."""
 
 
-class Finished(Exception):
+class RaterFinished(Exception):
     """The rater has finished: the votes are final."""
 
 
@@ -93,7 +93,7 @@ def parse_vote(study: Study, content: Any) -> Vote:
 
 
 class VoteDatabase:
-    """Votes in SQLite. A vote is on disk when `vote` returns; threads may share an object, processes the file."""
+    """Votes in SQLite. A vote is on disk when `vote` returns. Threads may share the object, processes the file."""
 
     def __init__(self, path: Path, study: Study) -> None:
         """Open the database, make it where it is missing.
@@ -137,13 +137,13 @@ class VoteDatabase:
         """Keep a vote unless one of the same or a later revision is there; returns the one that then is.
 
         Raises:
-            Finished: the rater has finished and this is not one of their votes.
+            RaterFinished: the rater has finished and this is not one of their votes.
         """
         with self._lock, self._transaction():
             found = self._connection.execute("SELECT finished FROM raters WHERE rater = ?", (rater,)).fetchone()
             before = self._votes(rater, vote.question).get(vote.question)
             if found and found[0] is not None and before != vote:
-                raise Finished
+                raise RaterFinished
             if before is not None and before.revision >= vote.revision:
                 return before
             self._connection.execute("INSERT OR IGNORE INTO raters VALUES (?, ?, NULL)", (rater, time.time()))
@@ -232,8 +232,8 @@ def read_ballot(path: Path, study: Study) -> Ballot:
 
 
 def read_ballots(folder: Path, study: Study) -> list[Ballot]:
-    """All ballots of a study's folder, of the database and of results/*.json; of two votes of a rater on one question
-    that of the higher revision counts.
+    """All ballots of a study's folder, of the database and of results/*.json; if a rater voted twice on a
+    question, the higher revision counts.
 
     Raises:
         SeesrError: a damaged database or file; a rater's two votes of the same revision that contradict each other.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 class WeightAverage:
     """Moving average of the trained parameters of modules, in float32; its decay grows from .1 to the one given.
 
-    shadow: `module/parameter` -> averaged value; the trained parameters themselves are in `parameters`, alike.
+    shadow: `module/parameter` -> averaged value. parameters: the trained parameters, under the same names.
     """
 
     def __init__(self, modules: dict[str, nn.Module], decay: float):

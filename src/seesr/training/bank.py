@@ -1,7 +1,7 @@
 """A bank of degraded crops, made once: each with its clean picture and, if wanted, what a larger enlarger makes of it.
 
-A small network trains faster than its samples are degraded, and far faster than a teacher answers. So both are done
-beforehand by `seesr.training.make_bank`, in shards of `SHARD` samples, and training cuts smaller windows out of them.
+A small network trains faster than its samples can be degraded, and far faster than a teacher answers. So both are done
+beforehand, by `seesr.training.make_bank`, in shards of `SHARD` samples, and training cuts smaller windows out of them.
 """
 
 from functools import lru_cache
@@ -21,10 +21,10 @@ SIDE = 64  # pixels of a degraded crop
 
 
 class Bank(Dataset[dict[str, Tensor]]):
-    """Endless windows out of the samples of a bank's folder.
+    """Random windows of the samples in a bank's folder, without end.
 
-    Sample number -> uint8 `lr` (3, crop/4, crop/4), `hr` (3, crop, crop) and, where a
-    teacher was asked, `taught`, alike.
+    Sample number -> uint8 `lr` (3, crop/4, crop/4), `hr` (3, crop, crop) and, in a bank with a teacher's answers,
+    `taught` (3, crop, crop).
 
     Raises:
         SeesrError: the folder holds no shard or a damaged one, or the crop is larger than its samples.
@@ -33,7 +33,7 @@ class Bank(Dataset[dict[str, Tensor]]):
     def __init__(self, folder: Path | str, crop: int, seed: int):
         files = sorted(Path(folder).glob("*.safetensors"))
         if not files:
-            raise SeesrError(f"bank: no shards in {folder}; make some with python -m seesr.training.bank")
+            raise SeesrError(f"bank: no shards in {folder}; make some with python -m seesr.training.make_bank")
         if crop % SCALE or not 0 < crop <= SCALE * SIDE:
             raise SeesrError(f"crop is {crop}; out of a bank it is a multiple of {SCALE}, at most {SCALE * SIDE}")
         self.shards = [_read(file) for file in files]

@@ -1,7 +1,7 @@
-"""Checkpoints of a run: the whole state, from which it goes on exactly, and the light one for other machines.
+"""Checkpoints of a run: the whole state, which resumes it exactly, and a light one for other machines.
 
-A checkpoint is a folder that appears under its name only when complete, so a run killed at any moment goes on from the
-last one. Below `output`: `checkpoints/step-…/` and, if asked for, `light/`.
+A checkpoint is a folder that appears under its name only when complete, so a run killed at any moment resumes from
+the last one. Below `output`: `checkpoints/step-…/` and, if asked for, `light/`.
 """
 
 import json
@@ -9,7 +9,6 @@ import logging
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from accelerate import Accelerator
 from safetensors import SafetensorError
@@ -20,7 +19,6 @@ from seesr.errors import SeesrError
 from seesr.system.atomic import write_folder
 from seesr.training.averaging import WeightAverage
 from seesr.training.light import load_light, save_light
-from seesr.training.sharding import load_split, save_split
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +30,14 @@ class Counters:
     step: int = 0
     samples: int = 0  # seen
     skipped: int = 0  # steps without a finite gradient
-    rewarm_from: int | None = None  # step at which the optimiser last began anew
+    rewarm_from: int | None = None  # step at which the optimiser last started afresh
 
 
 class Checkpoints:
     """The checkpoints below `output`.
 
-    modules: as the stage made them, not wrapped; split: the optimiser of a training that is split among its processes,
-    else None; keep: how many whole checkpoints stay; light: whether to write those.
+    modules: as the stage made them, not wrapped; keep: how many whole checkpoints stay; light: whether to write the
+    light one too.
     """
 
     def __init__(
@@ -48,26 +46,21 @@ class Checkpoints:
         accelerator: Accelerator,
         modules: dict[str, nn.Module],
         average: WeightAverage,
-        split: Any,
         *,
         keep: int,
         light: bool,
     ):
         self.folder, self.light_folder = output / "checkpoints", output / "light"
         self.accelerator, self.modules, self.average = accelerator, modules, average
-        self.split, self.keep, self.light = split, keep, light
+        self.keep, self.light = keep, light
 
     def save(self, counters: Counters) -> None:
         """Write the state of all processes; older checkpoints than the last `keep` go."""
 
         def write(partial: Path) -> None:
-            if self.split is not None:
-                save_split(partial, self.modules, self.split, self.average, self.accelerator)
-            else:
-                self.accelerator.save_state(str(partial))
+            self.accelerator.save_state(str(partial))
             if self.accelerator.is_main_process:
-                if self.split is None:
-                    save_file(self.average.shadow, partial / "average.safetensors")
+                save_file(self.average.shadow, partial / "average.safetensors")
                 (partial / "state.json").write_text(json.dumps(asdict(counters)))
 
         write_folder(self.folder / f"step-{counters.step:08d}", write, self.accelerator)
@@ -80,7 +73,7 @@ class Checkpoints:
         self.accelerator.wait_for_everyone()
 
     def resume(self) -> Counters:
-        """Load the newest state, a whole one before a light one of the same step; new counters where there is none.
+        """Load the newest state, a whole one rather than a light one of the same step; without any, start from zero.
 
         Raises:
             SeesrError: a checkpoint of another model, or a damaged one.
@@ -88,13 +81,13 @@ class Checkpoints:
         whole, light_step = self._whole(), self._light_step()
         if whole and int(whole[-1].name.removeprefix("step-")) >= light_step:
             counters = self._load_whole(whole[-1])
-            logger.info("going on from %s, %d samples seen", whole[-1], counters.samples)
+            logger.info("resuming from %s, %d samples seen", whole[-1], counters.samples)
             return counters
         if light_step < 0:
             return Counters()
         counters = Counters(**load_light(self.light_folder, self.modules, self.average))
         counters.rewarm_from = counters.step
-        logger.info("going on from %s, step %d, the optimiser anew", self.light_folder, counters.step)
+        logger.info("resuming from %s, step %d, with a new optimiser", self.light_folder, counters.step)
         return counters
 
     def _whole(self) -> list[Path]:
@@ -112,11 +105,6 @@ class Checkpoints:
 
     def _load_whole(self, folder: Path) -> Counters:
         try:
-            if (folder / "split").is_dir() != (self.split is not None):
-                raise ValueError("sharded was another")
-            if self.split is not None:
-                load_split(folder, self.modules, self.split, self.average, self.accelerator)
-                return Counters(**json.loads((folder / "state.json").read_text()))
             self.accelerator.load_state(str(folder))
             shadow = load_file(folder / "average.safetensors")
             for name, value in self.average.shadow.items():

@@ -1,8 +1,8 @@
 """Drawn pictures for training: text, thin straight lines at any angle, charts and flat shapes, on paper or on a photo.
 
-Crops of photos hold too little of what a viewer checks first: letters, straight edges and areas where there is nothing.
-Everything is drawn at `OVERSAMPLING` times the size and reduced, so that lines are thinner than a pixel and end where
-they end.
+Crops of photos hold too little of what a viewer checks first: letters, straight edges and empty areas.
+Everything is drawn at `OVERSAMPLING` times the size and reduced, so that lines can be thinner than a pixel and end
+anywhere.
 """
 
 import math
@@ -22,7 +22,7 @@ Color = tuple[int, int, int]
 
 
 def with_drawings(hr: Tensor, seeds: Tensor, share: float) -> Tensor:
-    """`share` of the photos replaced by drawings or drawn over, each as its seed says.
+    """Replace a `share` of the photos by drawings, or draw over them; each sample's seed decides.
 
     Args:
         hr: (B, 3, H, W) in [0, 1]. seeds: (B,).
@@ -47,7 +47,7 @@ def _with_drawing(image: Tensor, seed: int, share: float) -> Tensor:
 
 
 def drawing(rng: np.random.Generator, height: int, width: int, under: Image.Image | None = None) -> Image.Image:
-    """An RGB picture of this size in pixels; `under`: what is drawn over, `OVERSAMPLING` times as large."""
+    """An RGB picture of this size in pixels; `under`: the picture to draw over, `OVERSAMPLING` times as large."""
     size = (width * OVERSAMPLING, height * OVERSAMPLING)
     canvas = under or Image.fromarray(_paper(rng, size[1], size[0]))
     kinds = (_text, _lines, _shapes, _grid)

@@ -1,4 +1,4 @@
-"""DISTS and the distance of normalised features between two pictures' VGG stages, with the gradient written out.
+"""DISTS and the distance of normalised features between two pictures' VGG stages, with a hand-written gradient.
 
 Both are sums over a stage's features x and y that autograd would walk through some forty times; training on a CPU spent
 two thirds of its time on that. For channel c and position p the gradient of any weighting of the two has the form
@@ -28,7 +28,7 @@ def stage_distances(x: Tensor, y: Tensor, alpha: Tensor, beta: Tensor) -> tuple[
         x, y: (B, C, H, W). alpha, beta: (C,), DISTS' weights of means and of structure.
 
     Returns:
-        DISTS' weighted similarity (B,), and the mean squared distance of the two's unit vectors ().
+        DISTS' weighted similarity (B,), and the mean squared distance of their unit vectors ().
     """
     similarity, distance = _StageDistances.apply(x, y, alpha, beta)  # type: ignore[no-untyped-call]
     return similarity, distance
@@ -120,7 +120,7 @@ class _HannPool(torch.autograd.Function):
 
 
 class TrainingPool(L2Pool):
-    """`L2Pool`, faster where it can be."""
+    """`L2Pool`, in the faster form where the sides are even."""
 
     def forward(self, x: Tensor) -> Tensor:
         even = x.shape[2] % 2 == 0 and x.shape[3] % 2 == 0

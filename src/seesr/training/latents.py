@@ -129,7 +129,7 @@ class LatentCrops(Dataset[dict[str, Tensor]]):
 
 
 def newest(pattern: str) -> Path:
-    """The file last written of those that match; the pattern itself if none does."""
+    """The matching file that was written last; the pattern itself if none matches."""
     files = sorted(Path(pattern).parent.glob(Path(pattern).name), key=lambda file: file.stat().st_mtime)
     return files[-1] if files else Path(pattern)
 
@@ -144,10 +144,10 @@ def tokenize(tokenizer: Any, texts: Sequence[str]) -> Tensor:
 
 
 def parts_of_tags(tags: Sequence[str], drop: float, seed: int, count: int = 16) -> list[str]:
-    """`count` texts for each of `tags`, one text's after the other: its tags but those left out, each with `drop`;
-    where none is left out, one text each.
+    """`count` texts for each entry of `tags`, in order: its tags, each left out with probability `drop`; without
+    `drop`, one text each.
 
-    A full list that occurs but once stands for its photo, and is learned by heart; parts of it are common to several.
+    A full list that occurs only once identifies its photo and is learned by heart; parts of it occur in several.
     """
     rng = np.random.default_rng((seed, 7))
     found = []

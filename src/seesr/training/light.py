@@ -1,10 +1,10 @@
-"""Light checkpoints: what a training has learned, in bfloat16 and in files small enough for any version control.
+"""Light checkpoints: the learned weights in bfloat16, in files small enough for any version control.
 
     index.json                what the tensors are, and the SHA-256 of every file
     weights-00000.safetensors, …   flat pieces of tensors under `NAME:OFFSET`, at most 15 MB a file
 
 Trained parameters, buffers and averaged weights are in it; networks that stay frozen come from the config's model
-folder, and the optimiser begins anew. So a training goes on from it on any machine, near where it was, not exactly.
+folder, and the optimiser starts afresh. So a training resumes from it on any machine, nearly but not exactly.
 """
 
 import hashlib

@@ -1,8 +1,8 @@
-"""The one training loop under all stages, on Accelerate: a stage says what is trained on which loss, the loop the rest.
+"""The training loop of all stages, on Accelerate: a stage defines networks, samples and loss, the loop does the rest.
 
 Samples are numbered, and a run's state is its weights, optimiser, averaged weights, random generators and the number of
 samples seen. A checkpoint is a folder that appears under its name only when complete, so a run killed at any moment
-goes on from the last one, and on a CPU in fp32 ends with the weights of an unbroken run, to the last bit.
+resumes from the last one, and on a CPU in fp32 ends with the weights of an unbroken run, to the last bit.
 """
 
 import json
@@ -11,7 +11,7 @@ import math
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,16 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.tensorboard import SummaryWriter
 
+from seesr.data.samples import materialise
 from seesr.errors import SeesrError
 from seesr.system.atomic import write_folder
-from seesr.training import sharding
 from seesr.training.averaging import WeightAverage
 from seesr.training.checkpoints import Checkpoints, Counters
 from seesr.training.loop_config import LoopConfig
 from seesr.training.optimizers import learning_rate_factor, make_optimizer
 from seesr.training.process import channels_last, make_accelerator, on_signal
-from seesr.training.progress import Progress
+from seesr.training.progress import ProgressLog
+from seesr.training.run_folder import METRICS, check_output
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,10 @@ class Stage(ABC):
 
     @abstractmethod
     def dataset(self) -> Dataset[dict[str, Any]]:
-        """Samples by running number, without end; `damaged`, if it has one, counts the pictures left out."""
+        """Samples by running number, without end; `damaged`, if it has one, counts the pictures left out.
+
+        The loop turns the numbers of `OnDevice` samples into batches; `training_step` never sees them.
+        """
 
     def parameter_groups(self, learning_rate: float) -> list[dict[str, Any]]:
         """Groups for the optimiser, each with its own `lr` and clipped by its own norm."""
@@ -71,18 +75,11 @@ def train(make_stage: Callable[[], Stage], config: LoopConfig) -> dict[str, floa
     Writes below `config.output`: `checkpoints/`, `model/` (see `Stage.save`), `metrics.jsonl`, `tensorboard/`.
 
     Raises:
-        SeesrError: a checkpoint of another model, a loss that stays infinite, or an `output` that is no run's.
+        SeesrError: a checkpoint of another model, a loss that stays infinite, or files in `output` that no run wrote.
     """
-    check_own(Path(config.output))
+    check_output(Path(config.output), config.overwrite)
     set_seed(config.seed)
     return _Run(make_stage(), config).run()
-
-
-def check_own(output: Path) -> None:
-    """Raises SeesrError if `output` has a folder `model` that no training wrote: it would be replaced."""
-    model, signs = output / "model", ("checkpoints", "metrics.jsonl")
-    if model.exists() and not any((output / sign).exists() for sign in signs):
-        raise SeesrError(f"{model}: is there already and not written by a training run; choose another output")
 
 
 class _Run:
@@ -99,16 +96,10 @@ class _Run:
             for network in (*stage.modules.values(), *stage.frozen.values()):
                 network.register_forward_pre_hook(channels_last)
         plain = dict(stage.modules)
-        self.sharded = config.sharded and self.accelerator.num_processes > 1
-        if self.sharded:
-            sharding.shard(plain, self.accelerator)
         optimizer = make_optimizer(config, stage.parameter_groups(config.learning_rate))
         self.base_rates = [group["lr"] for group in optimizer.param_groups]
-        if self.sharded:
-            self.optimizer = self.accelerator.prepare_optimizer(optimizer)
-        else:
-            *modules, self.optimizer = self.accelerator.prepare(*plain.values(), optimizer)
-            stage.modules = dict(zip(plain, modules))
+        *modules, self.optimizer = self.accelerator.prepare(*plain.values(), optimizer)
+        stage.modules = dict(zip(plain, modules))
         self.saved = time.monotonic()
         self.deadline = self.saved + 60 * (config.max_minutes or math.inf)
         self.average = WeightAverage({name: plain[name] for name in stage.averaged}, config.ema_decay)
@@ -117,7 +108,6 @@ class _Run:
             self.accelerator,
             plain,
             self.average,
-            self.optimizer if self.sharded else None,
             keep=config.keep_checkpoints,
             light=config.light_checkpoint,
         )
@@ -126,6 +116,9 @@ class _Run:
         self.writer: SummaryWriter | None = None  # of the main process
 
     def run(self) -> dict[str, float]:
+        if self.accelerator.is_main_process:
+            self.output.mkdir(parents=True, exist_ok=True)
+            (self.output / METRICS).touch()  # marks the folder as a run's
         self.at = self.checkpoints.resume()
         self.dataset = self.stage.dataset()
         with on_signal(self._stop), self._tensorboard():
@@ -133,7 +126,7 @@ class _Run:
                 self._validate(final=False)
             self._train()
             if self.stopping:
-                logger.info("stopped at step %d; the same command goes on from there", self.at.step)
+                logger.info("stopped at step %d; the same command resumes from there", self.at.step)
                 return {}
             return self._validate(final=True)
 
@@ -153,7 +146,7 @@ class _Run:
     def _train(self) -> None:
         config, batches = self.config, self._batches()
         start, bad = self.at.step, 0
-        with Progress(config.steps, self.at.step, config.log_seconds, self.accelerator.is_main_process) as progress:
+        with ProgressLog(config.steps, self.at.step, config.log_seconds, self.accelerator.is_main_process) as progress:
             while self.at.step < config.steps and not self._anywhere(self.stopping or time.monotonic() > self.deadline):
                 scalars, finite = self._step(batches)
                 bad = 0 if finite else bad + 1
@@ -161,7 +154,7 @@ class _Run:
                 if bad >= _GIVE_UP_AFTER:
                     raise SeesrError(
                         f"no finite gradient in {bad} steps up to step {self.at.step}; lower learning_rate or use "
-                        f"another precision, then run again: it goes on from the last checkpoint in {self.output}"
+                        f"another precision, then run again: it resumes from the last checkpoint in {self.output}"
                     )
                 progress.advance(self._samples_per_step, scalars["loss"], self.at.skipped)
                 if self.at.step % 10 == 0 or self.at.step == start + 1:
@@ -188,19 +181,17 @@ class _Run:
                 with accelerator.autocast():
                     losses = self.stage.training_step(next(batches), self.at.step)
                 accelerator.backward(losses["loss"])
-        accelerator.unscale_gradients()
         norms = [
-            sharding.full(nn.utils.clip_grad_norm_(group["params"], config.clip_norm or math.inf))
+            nn.utils.clip_grad_norm_(group["params"], config.clip_norm or math.inf)
             for group in self.optimizer.param_groups
         ]
         finite = all(bool(torch.isfinite(norm)) for norm in norms)
-        if finite or accelerator.scaler is not None:  # the scaler of fp16 must see infinities to become smaller
-            self.optimizer.step()
-        self.optimizer.zero_grad()
         self.at.step += 1
         self.at.samples += self._samples_per_step
         if finite:
+            self.optimizer.step()
             self.average.update(self.at.step)
+        self.optimizer.zero_grad()
         scalars = {name: float(value.detach()) for name, value in losses.items()}
         return scalars | {f"gradient_{i}": float(norm) for i, norm in enumerate(norms)}, finite
 
@@ -215,7 +206,7 @@ class _Run:
         return self.config.batch_size * self.config.accumulate * int(self.accelerator.num_processes)
 
     def _batches(self) -> Iterator[dict[str, Any]]:
-        """Micro-batches from the first sample not yet seen on; processes take turns."""
+        """Micro-batches, from the first unseen sample; processes take turns."""
         first, processes = self.at.samples + self.accelerator.process_index, self.accelerator.num_processes
         count = (self.config.steps - self.at.step) * self._samples_per_step
         loader = DataLoader(
@@ -227,16 +218,15 @@ class _Run:
             pin_memory=self.accelerator.device.type == "cuda",
         )
         for batch in loader:
-            yield {name: self._to_device(value) for name, value in batch.items()}
+            yield materialise(self.dataset, {name: self._to_device(value) for name, value in batch.items()})
 
     def _to_device(self, value: Any) -> Any:
-        """Tensors; other things, such as texts, stay what they are."""
+        """Tensors are moved; other values, such as texts, stay as they are."""
         return value.to(self.accelerator.device, non_blocking=True) if isinstance(value, Tensor) else value
 
     def _validate(self, final: bool) -> dict[str, float]:
         """Metrics of the averaged weights into `metrics.jsonl` and TensorBoard, the weights into `model/`."""
-        modules = self.stage.modules
-        with torch.no_grad(), self.average.applied(), sharding.whole(modules) if self.sharded else nullcontext():
+        with torch.no_grad(), self.average.applied():
             metrics = self._validate_here(final) if self.accelerator.is_main_process else {}
             self.accelerator.wait_for_everyone()
         return metrics
@@ -250,7 +240,7 @@ class _Run:
         record = {"step": self.at.step, "samples": self.at.samples, "final": final} | metrics
         if self._damaged():
             record["damaged"] = self._damaged()
-        with (self.output / "metrics.jsonl").open("a") as file:
+        with (self.output / METRICS).open("a") as file:
             file.write(json.dumps(record) + "\n")
         logger.info("validation %s", json.dumps(record))
         self._log("validation", metrics)

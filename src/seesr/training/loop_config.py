@@ -1,4 +1,4 @@
-"""What the config of every stage has: how the loop trains, saves and validates."""
+"""Settings that every stage's config has: how the loop trains, saves and validates."""
 
 from dataclasses import dataclass, field
 from typing import Literal
@@ -11,16 +11,16 @@ from seesr.errors import SeesrError
 
 @dataclass(kw_only=True)
 class LoopConfig:
-    """What every stage's config has. Minutes are of this run, steps are of the training as a whole."""
+    """Settings of every stage. Minutes count this run, steps the whole training."""
 
     output: str  # folder for checkpoints, logs and the trained model; a run continues what it finds there
+    overwrite: bool = False  # files in `output` that no training run wrote are replaced
     steps: int  # optimiser steps; the schedule spans them
     batch_size: int  # per process and micro-batch
     learning_rate: float
     seed: int = 0
     accumulate: int = 1  # micro-batches per step
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "fp32"  # auto: bf16 where it is the faster, else fp32
-    sharded: bool = False  # weights and optimiser split among the processes (FSDP) instead of copied (DDP)
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"  # auto: bf16 where it is faster, else fp32
     optimizer: Literal["adamw", "adamw8bit"] = "adamw"
     betas: tuple[float, float] = (0.9, 0.999)
     weight_decay: float = 0.0
@@ -33,7 +33,7 @@ class LoopConfig:
     checkpoint_minutes: float = 5.0
     checkpoint_steps: int | None = None  # and after so many steps
     keep_checkpoints: int = 2
-    light_checkpoint: bool = False  # beside each checkpoint a small one in `light/`, for other machines
+    light_checkpoint: bool = False  # write a small checkpoint into `light/` too, for other machines
     rewarm_steps: int = 100  # of the learning rate, after going on from a light one
     validate_steps: int | None = None  # None: only at the end
     log_seconds: float = 30.0  # between log lines where there is no terminal
@@ -51,10 +51,6 @@ class LoopConfig:
                 raise SeesrError(f"{key} is {value}; give a number above 0")
         if self.workers < 0:
             raise SeesrError(f"workers is {self.workers}; give 0 or the number of processes")
-        if self.sharded and (self.light_checkpoint or self.precision == "fp16" or self.optimizer != "adamw"):
-            raise SeesrError(
-                "sharded goes with adamw in fp32 or bf16, and without light_checkpoint; change one of them"
-            )
         if not 0 <= self.ema_decay < 1:
             raise SeesrError(f"ema_decay is {self.ema_decay}; give a number from 0 to below 1")
         if self.warmup_steps > self.steps:

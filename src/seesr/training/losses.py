@@ -1,8 +1,8 @@
-"""Losses between a restored picture and its target, all read off one pass through DISTS' VGG16.
+"""Losses between a restored picture and its target, all computed from one pass through DISTS' VGG16.
 
 DISTS (Ding et al. 2020, arXiv 2004.07728) compares textures by statistics and tolerates their resampling; the distance
 of channel-normalised features (the form of LPIPS, Zhang et al. 2018, arXiv 1801.03924, without its learned heads) holds
-structure in place. LPIPS with AlexNet is a test metric and takes no part. The hinge losses are those of Lim & Ye 2017
+structure in place. LPIPS with AlexNet is a test metric and is not used. The hinge losses are those of Lim & Ye 2017
 (arXiv 1705.02894).
 """
 
@@ -29,7 +29,7 @@ class LossWeights:
 
     l1: float = 1.0
     taught: float = 0.0  # L1 to a teacher's picture where the target has detail, to the target where it has none
-    flat: float = 0.0  # texture where the target has none, see `false_texture`
+    flat: float = 0.0  # texture where the target has none, see `texture_in_flats`
     dists: float = 0.5
     features: float = 1.0
     adversarial: float = 0.05  # of the heads on VGG features
@@ -108,15 +108,15 @@ def pixel_terms(restored: Tensor, target: Tensor, weights: LossWeights, taught: 
     if weights.flat or (weights.taught and taught is not None):
         spread = local_deviation(target)  # (B, 1, H - 6, W - 6), in levels
         if weights.flat:
-            terms["flat"] = false_texture(restored, spread)
+            terms["flat"] = texture_in_flats(restored, spread)
         if weights.taught and taught is not None:
             detailed = ((F.pad(spread, (3, 3, 3, 3), mode="replicate") - FLAT) / (DETAILED - FLAT)).clamp(0, 1)
             terms["taught"] = F.l1_loss(restored, torch.lerp(target, taught, detailed))
     return terms
 
 
-def false_texture(restored: Tensor, spread: Tensor) -> Tensor:
-    """What `restored` varies more than its target where that is flat, in units of 255 levels, mean over all windows.
+def texture_in_flats(restored: Tensor, spread: Tensor) -> Tensor:
+    """How much more `restored` varies than its target where the target is flat: mean over windows, as a share of 255.
 
     Args:
         restored: (B, 3, H, W) in [0, 1]. spread: `local_deviation` of the target.
@@ -136,10 +136,10 @@ def restoration_loss(
 ) -> dict[str, Tensor]:
     """All terms between restored pictures and their targets, (B, 3, H, W) in [0, 1].
 
-    Returns `loss`, which trains generator and discriminator at once; `generator`, what of it reaches the pictures; and
-    each term. The discriminator's term reaches no weight of the generator, and the generator's none of the
-    discriminator, so one backward pass and one optimiser serve both. `taught`: what a teacher made of the same degraded
-    pictures, alike.
+    Returns `loss`, which trains generator and discriminator at once; `generator`, the part of it that trains the
+    generator; and each term. The discriminator's term has no gradient in the generator, nor the generator's in the
+    discriminator, so one backward pass and one optimiser serve both. `taught`: a teacher's restorations of the same
+    pictures, of the same shape.
     """
     terms = pixel_terms(restored.float(), target, weights, taught)
     pixels = torch.stack([getattr(weights, name) * value for name, value in terms.items()]).sum()

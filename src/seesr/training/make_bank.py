@@ -28,10 +28,10 @@ _AT_ONCE = 8  # samples that the teacher sees
 
 @torch.no_grad()
 def make_bank(config: EnlargerConfig, samples: int, output: Path, teacher: Path | None = None, half: int = 0) -> None:
-    """Write the shards of the first `samples` samples into `output`, those that are not there yet.
+    """Write those shards of the first `samples` samples into `output` that are missing.
 
     Args:
-        config: what photos are cut and how they are degraded; its `crop` plays no part.
+        config: what photos are cut and how they are degraded; its `crop` is not used.
         samples: rounded up to whole shards.
         teacher: folder of an enlarger, whose answers are kept as `taught`.
         half: 1 or 2 makes the first or second half of the shards only, 0 all.

@@ -34,8 +34,8 @@ def make_optimizer(config: LoopConfig, groups: list[dict[str, Any]]) -> torch.op
 def learning_rate_factor(config: LoopConfig, step: int, rewarm_from: int | None = None) -> float:
     """Share of the learning rate at `step`, counted from 0: linear warm-up, then the schedule.
 
-    `rewarm_from` is the step at which the optimiser began anew: its moments are those of few steps, so the rate rises
-    once more from there, over `rewarm_steps`.
+    `rewarm_from` is the step at which the optimiser started afresh: its moments come from few steps, so the rate rises
+    again from there, over `rewarm_steps`.
     """
     again = 1.0
     if rewarm_from is not None and step < rewarm_from + config.rewarm_steps:

@@ -13,8 +13,6 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor, nn
 
-from seesr.errors import SeesrError
-
 
 def channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     """Pictures among `inputs`, (B, C, H, W), with channels innermost in memory; convolutions hand that layout on."""
@@ -26,23 +24,17 @@ def channels_last(module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]
 
 
 def make_accelerator(precision: str, accumulate: int) -> Accelerator:
-    """Of this process, for `fp32`, `bf16` or `fp16` and so many micro-batches a step.
-
-    Raises:
-        SeesrError: fp16 without a GPU.
-    """
-    mixed = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}[precision]
+    """The accelerator of this process, for `fp32` or `bf16` and `accumulate` micro-batches a step."""
+    mixed = {"fp32": "no", "bf16": "bf16"}[precision]
     AcceleratorState._reset_state()  # which else keeps the precision of an earlier run in this process
     accelerator = Accelerator(mixed_precision=mixed, gradient_accumulation_steps=accumulate)
-    if precision == "fp16" and accelerator.scaler is None:
-        raise SeesrError("precision: fp16 cannot be used without a GPU; use bf16 or fp32")
     if accelerator.num_processes > 1:
         atexit.register(_leave_group)
     return accelerator
 
 
 def _leave_group() -> None:
-    """Stop the group's threads before the interpreter goes: one that still runs then aborts a finished process."""
+    """Stop the group's threads before the interpreter ends: one that still runs aborts a finished process."""
     if torch.distributed.is_initialized():
         gc.collect()  # networks in cycles hold the group, and with it its threads
         torch.distributed.destroy_process_group()

@@ -11,10 +11,10 @@ from rich.progress import Progress as Bar
 logger = logging.getLogger(__name__)
 
 
-class Progress:
+class ProgressLog:
     """Shows step, loss, images per second and time left. A context manager.
 
-    total, done: steps of the training and those behind it; seconds: between two lines where there is no terminal.
+    total, done: steps in all, and steps done before; seconds: between two lines where there is no terminal.
     """
 
     def __init__(self, total: int, done: int, seconds: float, visible: bool):
@@ -30,7 +30,7 @@ class Progress:
             self._bar = Bar(*columns, console=console)
             self._task = self._bar.add_task("", total=total, completed=done)
 
-    def __enter__(self) -> "Progress":
+    def __enter__(self) -> "ProgressLog":
         if self._bar:
             self._bar.start()
         return self
@@ -40,7 +40,7 @@ class Progress:
             self._bar.stop()
 
     def advance(self, images: int, loss: float, skipped: int) -> None:
-        """One more step of so many images; `skipped` counts the steps left out for a gradient that was not finite."""
+        """One more step of so many images; `skipped` counts the steps whose gradient was not finite."""
         self.done += 1
         self._steps += 1
         self._images += images

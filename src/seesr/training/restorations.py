@@ -1,7 +1,7 @@
 """Photos, their degraded versions and what the enlarger makes of those, computed once and kept in a folder.
 
 The enlarger is most of the cost of a training pair, and it is frozen when the diffusion part learns. Shards are pure
-functions of the settings and of their number, so a run that was stopped goes on with the next one, and several
+functions of the settings and of their number, so a run that was stopped continues with the next one, and several
 processes may fill one folder.
 """
 
@@ -19,7 +19,7 @@ from safetensors import safe_open
 from safetensors.torch import save as serialize
 from torch import Tensor
 
-from seesr.data.samples import Crops, DegradationMix, Photo
+from seesr.data.samples import Crops, DegradationMix, TrainingPhoto
 from seesr.errors import SeesrError
 from seesr.models.enlarger import Enlarger
 from seesr.system.atomic import write_bytes, write_text
@@ -31,7 +31,7 @@ SHARD = 16  # samples
 
 @dataclass(frozen=True)
 class RestorationSettings:
-    """What a folder of restorations was made with; a folder belongs to one setting."""
+    """What a folder of restorations was made with; all of a folder have the same."""
 
     crop: int  # HR pixels, a multiple of 4
     seed: int
@@ -43,7 +43,7 @@ class RestorationSettings:
 
 def fill(
     folder: Path,
-    photos: Sequence[Photo],
+    photos: Sequence[TrainingPhoto],
     settings: RestorationSettings,
     enlarger: Enlarger,
     shards: range,

@@ -27,12 +27,12 @@ LEAST_THRESHOLD = 0.3
 
 
 def add_scenes(labels: Path, folder: Path, shards: list[str]) -> dict[str, float]:
-    """Fit the tags of a label file and put them into a tagger's folder, in place of those it may have of this kind.
+    """Fit the tags of a label file and put them into a tagger's folder, replacing earlier ones of this kind.
 
     Args:
         labels: YAML with `tags`, and `photos`: shard/name without suffixes -> the tags it shows.
         folder: of a `ConvTagger`.
-        shards: that hold the photos.
+        shards: with the photos.
 
     Returns:
         Average precision of each tag, cross-validated.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seesr.checkpoints.efficientnet import load_published
 from seesr.checkpoints.wordnet import group_classes, read_nouns
-from seesr.data.photos import Photo, load_photos
+from seesr.data.photos import TrainingPhoto, load_photos
 from seesr.models.conv_tagger import ConvTagger
 
 THRESHOLDS = (0.3, 0.35, 0.4, 0.45, 0.5, 0.55, 0.6)
@@ -52,7 +52,7 @@ def make_tagger(vocabulary: Path, wordnet: Path, pictures: str, outdir: Path) ->
 
 
 @torch.inference_mode()
-def _see(tagger: ConvTagger, photo: Photo) -> tuple[Tensor, Tensor]:
+def _see(tagger: ConvTagger, photo: TrainingPhoto) -> tuple[Tensor, Tensor]:
     """Tokens (n, d), the mean token left out, and logits (tags,)."""
     pixels = torch.tensor(photo.pixels).permute(2, 0, 1)[None] / 255  # (1, 3, h, w)
     seen = tagger(tagger.preprocess(pixels))
@@ -62,9 +62,9 @@ def _see(tagger: ConvTagger, photo: Photo) -> tuple[Tensor, Tensor]:
 def calibrate(probabilities: Tensor, truth: Tensor) -> list[float]:
     """Threshold of each tag: the least of `THRESHOLDS` that gives few false alarms.
 
-    At most one picture in ten above it, or a single one, is of another class; and its odds are at least `EVIDENCE`
-    times those of the tag's share among the classes: a photo of nothing that the classifier knows gets about that.
-    The pictures have one label and often show more, so the rule may not push a threshold beyond the last step.
+    At most one picture in ten above it, or a single one, is of another class. Its odds are at least `EVIDENCE` times
+    those of the tag's share among the classes, which is about what a photo of no known class gets. The pictures have
+    one label and often show more, so the rule may not push a threshold beyond the last step.
 
     Args:
         probabilities: (photos, tags).

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from seesr.apps.web.jobs import BusyError, Job, Limits, Queue
+from seesr.apps.web.job_queue import Queue
+from seesr.apps.web.jobs import BusyError, Job, Limits
 from seesr.errors import SeesrError
 from seesr.restoration.outputs import Progress
 

@@ -3,7 +3,7 @@
 import math
 from pathlib import Path
 
-from seesr.apps.doctor.report import OK, PROBLEM, Report, many, time_span
+from seesr.apps.doctor.report import OK, PROBLEM, Report, counted, time_span
 from seesr.errors import SeesrError
 
 
@@ -17,7 +17,7 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
 
     from seesr.apps.estimates import estimate, estimate_published, seconds_span
     from seesr.checkpoints.download import gigabytes
-    from seesr.checkpoints.sources import RECIPES
+    from seesr.checkpoints.sources import PUBLISHED_MODELS
     from seesr.devices import choose_device, choose_dtype
     from seesr.photos.limits import free_memory
     from seesr.photos.photo import read_photo
@@ -34,12 +34,12 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
     except SeesrError as error:
         report.add("Photo", "scale", PROBLEM, str(error))
         return
-    if folder is None and model not in RECIPES:
+    if folder is None and model not in PUBLISHED_MODELS:
         return
     device = choose_device()
     dtype, on_gpu = choose_dtype("auto", device), device.type == "cuda"
     if folder is None:
-        needs = estimate_published(RECIPES[model].turbo, photo.rgb.size, scale, dtype, on_gpu)
+        needs = estimate_published(PUBLISHED_MODELS[model].turbo, photo.rgb.size, scale, dtype, on_gpu)
     else:
         needs = estimate(folder, photo.rgb.size, scale, dtype, on_gpu)
     least, most, busy = seconds_span(needs, device, dtype)
@@ -69,9 +69,9 @@ def examine_photo(report: Report, path: Path, model: str, folder: Path | None, s
     report.add("Photo", path.name, OK, f"{photo.rgb.width} x {photo.rgb.height} → {width} x {height} pixels")
     parts = []
     if needs.enlarger_tiles:
-        parts.append(f"{many(needs.enlarger_tiles, 'tile')} to enlarge")
+        parts.append(f"{counted(needs.enlarger_tiles, 'tile')} to enlarge")
     if needs.tiles:
-        parts.append(f"{many(needs.steps, 'step')} of {many(needs.tiles, 'tile')}")
+        parts.append(f"{counted(needs.steps, 'step')} of {counted(needs.tiles, 'tile')}")
     report.add("Photo", "work", OK, f"profile {needs.profile}: {', then '.join(parts) or 'nothing learned'}")
     source = "usual for this processor; the machine is busy" if busy else "by a probe, were the machine idle"
     report.add("Photo", "time", OK, f"about {time_span(least, most)}, {source}")

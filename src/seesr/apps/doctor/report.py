@@ -64,12 +64,12 @@ def show(report: Report, model: str) -> None:
         console.print(Padding(table, (0, 0, 1, 2)))
     problems = sum(finding.state == PROBLEM for finding in report.findings)
     if problems:
-        console.print(Text(f"{many(problems, 'problem')} to mend before {model} can be used.", style="bold red"))
+        console.print(Text(f"{counted(problems, 'problem')} to mend before {model} can be used.", style="bold red"))
     else:
         console.print(Text(f"{model} can be used.", style="bold green"))
 
 
-def many(count: int, what: str) -> str:
+def counted(count: int, what: str) -> str:
     """`1 tile`, `2 tiles`."""
     return f"{count} {what}" if count == 1 else f"{count} {what}s"
 

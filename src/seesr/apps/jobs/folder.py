@@ -13,6 +13,7 @@ from pathlib import Path
 from seesr.apps.jobs.known import Known
 from seesr.apps.jobs.outputs import check_files, check_outputs
 from seesr.apps.jobs.walk import PICTURES, walk
+from seesr.apps.prompt_files import prompts_path
 from seesr.errors import SeesrError
 from seesr.photos.files import READABLE, WRITABLE, check_writable, output_name
 
@@ -66,18 +67,24 @@ class Plan:
             for source, target, sheet in batch.names:
                 yield _job(batch, source, target, sheet)
 
-    def check(self, overwrite: bool) -> None:
-        """That no photo is lost (`seesr.apps.jobs.outputs`).
+    def check(self, overwrite: bool, prompts: bool = False) -> None:
+        """That no photo is lost, nor another file (`seesr.apps.jobs.outputs`).
+
+        prompts: whether each result gets a JSON file with its prompts beside it.
 
         Raises:
             SeesrError: one would be.
         """
         if self.single:
             job = next(iter(self))
-            check_files([job.source], [job.target, *([job.sheet] if job.sheet else [])], overwrite)
+            beside = [job.sheet] if job.sheet else []
+            beside += [prompts_path(job.target)] if prompts else []
+            check_files([job.source], [job.target, *beside], overwrite)
             return
         reads = [(batch.source, [source for source, _, _ in batch.names]) for batch in self.batches]
         writes = [(b.target, [name for _, *pair in b.names for name in pair if name]) for b in self.batches]
+        if prompts:
+            writes += [(b.target, [prompts_path(Path(name)).name for _, name, _ in b.names]) for b in self.batches]
         check_outputs(reads + self.links, writes, overwrite)
 
 

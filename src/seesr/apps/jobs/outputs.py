@@ -15,11 +15,10 @@ from seesr.apps.jobs.known import Known
 from seesr.apps.jobs.manifest import Manifest
 from seesr.errors import SeesrError
 from seesr.system.atomic import announcing
+from seesr.system.shown import many
 
 Names = Iterable[tuple[str, Iterable[str]]]
 """Files as (folder, names in it): a folder of 100,000 photos is looked at once, not file by file."""
-
-_NAMED = 3  # files that a message names
 
 
 def grouped(paths: Iterable[Path]) -> list[tuple[str, list[str]]]:
@@ -62,13 +61,6 @@ def check_outputs(reads: Names, writes: Names, overwrite: bool = False) -> None:
 
 
 REMEDY = "choose another output, or replace with --overwrite"
-
-
-def many(paths: list[str]) -> str:
-    """The first few of some files, and how many more, as the subject of a sentence."""
-    more = len(paths) - _NAMED
-    named = ", ".join(paths[:_NAMED]) + (f" and {more} more" if more > 0 else "")
-    return f"{named}: {'is' if len(paths) == 1 else 'are'}"
 
 
 def check_files(reads: Iterable[Path], writes: Iterable[Path], overwrite: bool = False) -> None:

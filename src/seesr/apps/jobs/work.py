@@ -23,6 +23,7 @@ from seesr.apps.jobs.restore import Finished, Opened, RestoreOptions, open_photo
 from seesr.apps.jobs.summary import Summary
 from seesr.apps.jobs.trouble import Repeated, same_for_all
 from seesr.apps.progress import RestorationBars
+from seesr.apps.prompt_files import prompts_path
 from seesr.errors import SeesrError
 from seesr.restoration.restorer import Restorer
 from seesr.system.atomic import announcing
@@ -184,12 +185,15 @@ class Work:
             try:
 
                 def told(file: BinaryIO, path: Path, read: _Read = read) -> None:
-                    made: Kind = "sheet" if path == read.job.sheet else "result"
+                    made: Kind = "report" if path == prompts_path(read.job.target) else "result"
+                    made = "sheet" if path == read.job.sheet else made
                     self.manifest.announce(path, read.job.source, read.found, file, made)
 
                 with announcing(told):
                     notes = write_result(read.opened, item.finished, job, self.options)
-                self.manifest.done(job.target, *([job.sheet] if job.sheet else []))
+                beside = [job.sheet] if job.sheet else []
+                beside += [prompts_path(job.target)] if self.options.save_prompts else []
+                self.manifest.done(job.target, *beside)
             except Exception as error:
                 self._fail(job, read.found, error)
                 continue

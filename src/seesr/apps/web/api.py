@@ -1,41 +1,24 @@
 """The HTTP API: photos in, pictures out, at once or as jobs that can be watched and cancelled."""
 
-import base64
-import binascii
 import dataclasses
 import io
-import json
 import zipfile
 from collections.abc import AsyncIterator
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, StreamingResponse
-from pydantic import BaseModel, Field, ValidationError
-from starlette.datastructures import UploadFile
+from pydantic import BaseModel, Field
 
 from seesr.apps.web.errors import ApiError
-from seesr.apps.web.jobs import ENDED, BusyError, Job, Queue, Snapshot
-from seesr.apps.web.settings import describe, read_wish, schema
+from seesr.apps.web.job_queue import Queue
+from seesr.apps.web.jobs import ENDED, BusyError, Job, Snapshot
+from seesr.apps.web.settings import describe, read_wish
+from seesr.apps.web.uploads import BODIES, Format, Upload, read_upload
 from seesr.apps.web.work import FORMATS, Restoration, Wish, about, encoded, preview
 from seesr.errors import SeesrError
-
-Format = Literal["png", "jpg", "webp", "avif", "tiff"]
-
-_BESIDE_PHOTO = 100_000  # bytes of a request that are not the photo
-
-
-class JsonPhoto(BaseModel):
-    """A photo in JSON."""
-
-    image: str = Field(description="The photo's file in base64, with or without a data: prefix.")
-    name: str = Field(default="photo", max_length=255)
-    settings: dict[str, Any] = Field(default_factory=dict, json_schema_extra=schema())
-    format: Format = "png"
-    quality: int = Field(default=95, ge=1, le=100)
 
 
 class JobStatus(BaseModel):
@@ -60,49 +43,13 @@ class Tags(BaseModel):
     tags: list[dict[str, Any]]
 
 
-@dataclasses.dataclass(frozen=True)
-class Upload:
-    """A photo as it came, and what is wanted of it."""
-
-    name: str
-    content: bytes
-    settings: dict[str, Any]
-    format: Format = "png"
-    quality: int = 95
-
-
 def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
     """The routes under `/v1`."""
     routes = APIRouter(prefix="/v1", tags=["restore"])
-    bodies: dict[str, Any] = {
-        "requestBody": {
-            "required": True,
-            "content": {
-                "multipart/form-data": {
-                    "schema": {
-                        "type": "object",
-                        "required": ["photo"],
-                        "properties": {
-                            "photo": {"type": "string", "format": "binary"},
-                            "settings": {
-                                "type": "string",
-                                "description": "JSON; its fields stand in the JSON variant.",
-                            },
-                            "format": {"type": "string", "enum": list(FORMATS)},
-                            "quality": {"type": "integer", "minimum": 1, "maximum": 100},
-                        },
-                    }
-                },
-                "application/json": {
-                    "schema": JsonPhoto.model_json_schema(ref_template="#/components/schemas/{model}")
-                },
-            },
-        }
-    }
 
     async def submit(request: Request, look: bool = False) -> tuple[Job, Upload]:
         _allowed(lambda: queue.check_room(_visitor(request)))
-        upload = await _read_upload(request, queue.limits.upload_bytes)
+        upload = await read_upload(request, queue.limits.upload_bytes)
         work = restoration.look() if look else restoration.restore(_wish(restoration, upload.settings))
         job = await run_in_threadpool(
             _allowed, lambda: queue.submit(_visitor(request), upload.name, upload.content, work)
@@ -123,7 +70,7 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
             raise ApiError(422, "not_restored", found.error or "cancelled")
         return found
 
-    @routes.post("/restore", response_class=Response, openapi_extra=bodies)
+    @routes.post("/restore", response_class=Response, openapi_extra=BODIES)
     async def restore(request: Request) -> Response:
         """Restore a photo and return the picture."""
         job, upload = await submit(request)
@@ -135,7 +82,7 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
             queue.remove(job)
         return Response(content, media_type=FORMATS[upload.format], headers=_disposition(job.name, upload.format))
 
-    @routes.post("/tags", openapi_extra=bodies)
+    @routes.post("/tags", openapi_extra=BODIES)
     async def tags(request: Request) -> Tags:
         """The tags that DAPE sees in a photo, with probabilities."""
         job, _ = await submit(request, look=True)
@@ -144,7 +91,7 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
         queue.remove(job)
         return Tags(tags=found["tags"])
 
-    @routes.post("/jobs", status_code=202, openapi_extra=bodies)
+    @routes.post("/jobs", status_code=202, openapi_extra=BODIES)
     async def start(request: Request, response: Response) -> JobStatus:
         """Put a photo into the queue."""
         job, _ = await submit(request)
@@ -227,73 +174,6 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
 # ------------------------------------------------------------------------------------------------------- requests
 
 
-async def _read_upload(request: Request, limit: int) -> Upload:
-    """The photo and the settings of a multipart or JSON request."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    allowance = (limit * 4 // 3 if kind == "application/json" else limit) + _BESIDE_PHOTO
-    announced = request.headers.get("content-length", "")
-    if announced.isdecimal() and int(announced) > allowance:
-        raise _too_large(limit)
-    try:
-        if kind == "application/json":
-            upload = _from_json(await _body(request, allowance))
-        elif kind == "multipart/form-data":
-            upload = await _from_form(request)
-        else:
-            raise ApiError(
-                415, "wrong_type", "send multipart/form-data with a field photo, or JSON with image in base64"
-            )
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise ApiError(422, "wrong_settings", f"{place}: {first['msg']}") from None
-    if not upload.content:
-        raise ApiError(422, "empty", "the photo is empty")
-    if len(upload.content) > limit:
-        raise _too_large(limit)
-    return upload
-
-
-def _too_large(limit: int) -> ApiError:
-    return ApiError(413, "too_large", f"the upload is larger than the {limit / 1e6:g} MB that this server takes")
-
-
-async def _body(request: Request, limit: int) -> bytes:
-    parts, size = [], 0
-    async for part in request.stream():
-        size += len(part)
-        if size > limit:
-            raise _too_large(limit)
-        parts.append(part)
-    return b"".join(parts)
-
-
-def _from_json(body: bytes) -> Upload:
-    wanted = JsonPhoto.model_validate_json(body)
-    text = wanted.image.partition("base64,")[2] if wanted.image.startswith("data:") else wanted.image
-    try:
-        content = base64.b64decode(text, validate=True)
-    except binascii.Error:
-        raise ApiError(422, "wrong_image", "image is not base64") from None
-    return Upload(_safe(wanted.name), content, wanted.settings, wanted.format, wanted.quality)
-
-
-async def _from_form(request: Request) -> Upload:
-    async with request.form(max_files=1, max_fields=8) as form:
-        photo = form.get("photo")
-        if not isinstance(photo, UploadFile):
-            raise ApiError(422, "no_photo", "the form has no file field called photo")
-        content = await photo.read()
-        settings = form.get("settings") or "{}"
-        extra = {"format": form.get("format") or "png", "quality": form.get("quality") or 95}
-        try:
-            values = json.loads(str(settings))
-        except ValueError:
-            raise ApiError(422, "wrong_settings", "settings is not JSON") from None
-        checked = JsonPhoto.model_validate({"image": "", "settings": values, **extra})
-        return Upload(_safe(photo.filename or "photo"), content, checked.settings, checked.format, checked.quality)
-
-
 def _wish(restoration: Restoration, settings: dict[str, Any]) -> Wish:
     try:
         return read_wish(settings, restoration.restorer)
@@ -342,12 +222,6 @@ def _encoded(job: Job, suffix: str, quality: int) -> Any:
         return encoded(job, suffix, quality)
     except SeesrError as error:
         raise ApiError(422, "wrong_format", str(error).replace(str(job.folder), "")) from None
-
-
-def _safe(name: str) -> str:
-    """The last part of a file's name, without control characters; the photo is not kept under it."""
-    name = PurePosixPath(name.replace("\\", "/")).name
-    return "".join(character for character in name if character.isprintable())[:200] or "photo"
 
 
 def _stem(name: str) -> str:

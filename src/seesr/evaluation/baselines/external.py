@@ -106,7 +106,7 @@ class Command:
 def _wait(process: subprocess.Popen[bytes]) -> tuple[int, int | None]:
     """Exit code and peak resident bytes of a program and those it ran; None where the system does not tell.
 
-    A program starts as a copy of this process, and Linux counts that in; so a peak below our own is not known.
+    A program starts as a copy of this process, which Linux counts, so a peak below our own is not known.
     """
     if not hasattr(os, "wait4"):
         return process.wait(), None

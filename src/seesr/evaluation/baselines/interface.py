@@ -77,7 +77,7 @@ def restore_each(
 
 
 def fingerprint(*places: Path) -> str:
-    """Hash of names, sizes and times of files and of those below folders, but model cards: new weights, new results."""
+    """Hash of names, sizes and times of files, also those below folders; model cards are left out."""
     digest = hashlib.sha256()
     for place in places:
         for path in [place] if place.is_file() else sorted(place.rglob("*")):

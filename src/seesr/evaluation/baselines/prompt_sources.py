@@ -1,7 +1,7 @@
 """Where the words of a prompt come from: SeeSR's section 3.1 compares tags with captions and class names.
 
-The text of any of these sources stands in the prompt where DAPE's tags stand otherwise; the representation embedding
-and all else stay as they are. Captioners and classifiers are transformers' own, by hub name or folder, and see the
+The text of any of these sources takes the place of DAPE's tags in the prompt; the representation embedding and
+everything else stay the same. Captioners and classifiers are transformers' own, by hub name or folder, and see the
 low-resolution picture.
 """
 

@@ -50,7 +50,7 @@ NETWORKS = tuple(_SHA256)
 
 @dataclass(frozen=True)
 class RealESRGAN:
-    """One of `NETWORKS`, loaded at the first picture; another enlargement than its own is reached by Lanczos."""
+    """One of `NETWORKS`, loaded at the first picture; other scales than its own by Lanczos."""
 
     name: str
 
@@ -82,7 +82,7 @@ class RealESRGAN:
 
 @lru_cache(maxsize=1)
 def _load(name: str) -> Any:
-    """The `ncnn.Net` of that name; float32 throughout, so that a figure does not hang on the processor's formats."""
+    """The `ncnn.Net` of that name; always in float32, so that figures do not depend on what the processor can do."""
     import ncnn
 
     file = "realesr-animevideov3-x4" if name == "realesr-animevideov3" else name

@@ -63,7 +63,7 @@ def add_settings(own: str, settings: Sequence[str]) -> str:
     for each in settings:
         key, equals, value = each.partition("=")
         if not equals:
-            raise SeesrError(f"--set {each!r} is not of the form key=value")
+            raise SeesrError(f"`settings`: {each!r} is not of the form key=value")
         text = f"{key.strip()}={value.strip().replace(',', '+')}"
         if not parse_settings(text).keys() & named.keys():
             parts.append(text)
@@ -142,6 +142,6 @@ class SeeSRModel:
 
 @lru_cache(maxsize=1)
 def _load(model: str, device: torch.device, dtype: torch.dtype) -> SeeSRPipeline:
-    """One model at a time is held; ablations of it share it."""
+    """One model is held at a time; its ablations share it."""
     pipeline: SeeSRPipeline = SeeSRPipeline.from_pretrained(model, dtype=dtype).to(device)
     return pipeline

@@ -100,7 +100,7 @@ class Panoptic:
         categories = {segment["id"]: segment["category_id"] for segment in annotation["segments_info"]}
         if wrong := set(np.unique(ids).tolist()) - {0} ^ categories.keys():
             raise SeesrError(
-                f"{path}: segment {min(wrong)} is in only one of this file and {self.file}; take both anew"
+                f"{path}: segment {min(wrong)} is in only one of this file and {self.file}; fetch both again"
             )
         crowd = frozenset(segment["id"] for segment in annotation["segments_info"] if segment.get("iscrowd"))
         return SegmentMap(ids, categories, crowd)

@@ -15,11 +15,11 @@ import numpy as np
 import torch
 from PIL import Image
 
-from seesr.data.samples import Photo, load_photos
+from seesr.data.samples import TrainingPhoto, load_photos
 from seesr.degradation import apply, draw, preset
 from seesr.degradation.strength import soften
 from seesr.errors import SeesrError
-from seesr.evaluation.run import SCALE, Progress
+from seesr.evaluation.run import SCALE, EvaluationProgress
 from seesr.evaluation.semantics.preservation import flat
 from seesr.evaluation.semantics.sight import look
 from seesr.metrics.tags import TagScores, paired_intervals, score_tags
@@ -34,8 +34,8 @@ RAM, DAPE = "RAM", "DAPE"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Of an experiment.
+class ExperimentSettings:
+    """Settings of an experiment.
 
     degradation: preset that strength 1 stands for; without the sharpening that some presets give their target.
     size: photos are stretched whole to this square before they are degraded, as in stage 1; a multiple of 4.
@@ -58,7 +58,7 @@ class Settings:
         if self.truth not in ("ram", "labels"):
             raise SeesrError(f"truth cannot be {self.truth!r}; use ram or labels")
         if self.limit is not None and self.limit < 1:
-            raise SeesrError(f"--limit cannot be {self.limit}; it must be 1 or more")
+            raise SeesrError(f"`limit` cannot be {self.limit}; it must be 1 or more")
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,10 @@ class Point:
 
 
 def dape_experiment(
-    photos: Sequence[Photo], tagger: PhotoTagger, settings: Settings, progress: Progress = lambda *_: None
+    photos: Sequence[TrainingPhoto],
+    tagger: PhotoTagger,
+    settings: ExperimentSettings,
+    progress: EvaluationProgress = lambda *_: None,
 ) -> list[Point]:
     """Points in the order of the strengths, RAM before DAPE.
 
@@ -108,13 +111,18 @@ def dape_experiment(
     return points
 
 
-def read_photos(sources: Sequence[str]) -> Sequence[Photo]:
+def read_photos(sources: Sequence[str]) -> Sequence[TrainingPhoto]:
     """Photos of folders and WebDataset shards, with the JSON beside each; see `seesr.data.samples.load_photos`."""
     return load_photos(list(sources), 1)
 
 
 def write_experiment(
-    points: Sequence[Point], settings: Settings, sources: Sequence[str], tagger: str, device: str, output: Path
+    points: Sequence[Point],
+    settings: ExperimentSettings,
+    sources: Sequence[str],
+    tagger: str,
+    device: str,
+    output: Path,
 ) -> None:
     """`dape.csv` (a line a strength and tagger), `dape_each.csv` (and tag) and `dape.json`."""
 
@@ -139,7 +147,7 @@ def write_experiment(
     write_text(output / "dape.json", json.dumps(content, indent=1, allow_nan=False) + "\n")
 
 
-def _degrade(image: Image.Image, settings: Settings, strength: float, number: int) -> Image.Image:
+def _degrade(image: Image.Image, settings: ExperimentSettings, strength: float, number: int) -> Image.Image:
     """The LR picture, a quarter the size, as the tagger gets it in a restoration; photo `number` has its own draws."""
     seed = int(np.random.default_rng((settings.seed, number)).integers(2**62))
     plan = draw(preset(settings.degradation), seed, settings.size, settings.size, SCALE)
@@ -148,7 +156,7 @@ def _degrade(image: Image.Image, settings: Settings, strength: float, number: in
         return to_pil(apply(plan, to_tensor(image)[0])[0][None])
 
 
-def _labels(photos: Sequence[Photo], names: Sequence[str]) -> np.ndarray:
+def _labels(photos: Sequence[TrainingPhoto], names: Sequence[str]) -> np.ndarray:
     """(n, tags) of bool: the labels of each photo that are tags, in any case and with spaces or underscores."""
     places = {_plain(name): k for k, name in enumerate(names)}
     truth = np.zeros((len(photos), len(names)), dtype=bool)

@@ -1,6 +1,6 @@
 """Any detector and any panoptic or semantic segmenter of transformers, by folder or hub id, answering in COCO's ids.
 
-A network's labels meet the ground truth's categories by name; what a network cannot know is told, not hidden.
+A network's labels meet the ground truth's categories by name; categories that a network lacks are reported.
 """
 
 import inspect

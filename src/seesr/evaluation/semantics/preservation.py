@@ -13,7 +13,8 @@ from typing import Any
 from PIL import Image
 
 from seesr.evaluation.baselines.interface import Method
-from seesr.evaluation.run import Progress, Testset
+from seesr.evaluation.results import Testset
+from seesr.evaluation.run import EvaluationProgress
 from seesr.evaluation.semantics.rows import HR, Row, make_rows, read_cut, sizes_of
 from seesr.evaluation.semantics.sight import look
 from seesr.metrics.tags import Sight, TagScores, score_tags
@@ -36,7 +37,7 @@ def preserved_tags(
     methods: Sequence[Method],
     tagger: PhotoTagger,
     output: Path,
-    progress: Progress = lambda *_: None,
+    progress: EvaluationProgress = lambda *_: None,
 ) -> list[Preserved]:
     """Rows LR and the methods, against the tags of HR.
 

@@ -15,13 +15,14 @@ from PIL import Image
 
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Method
-from seesr.evaluation.run import Progress, Testset, folder_name
+from seesr.evaluation.results import Testset
+from seesr.evaluation.run import EvaluationProgress, folder_name
 from seesr.evaluation.semantics.boxes import NAMES, Detections, box_ap, load_pycocotools
 from seesr.evaluation.semantics.coco import Category, Instances, Panoptic, SegmentMap, check_pictures, to_colors
 from seesr.evaluation.semantics.networks import Detector, Segmenter
-from seesr.evaluation.semantics.rows import Row, make_rows, read_cut, sizes_of
+from seesr.evaluation.semantics.rows import HR, LR, Row, make_rows, read_cut, sizes_of
 from seesr.evaluation.semantics.segments import MeanIoU, PanopticQuality, category_map
-from seesr.system.atomic import csv_text, write_text
+from seesr.system.atomic import csv_text, write_text, write_whole
 from seesr.system.machine import machine, versions
 
 SEGMENT_NAMES = ("PQ", "SQ", "RQ", "PQ_things", "PQ_stuff", "mIoU")
@@ -37,14 +38,14 @@ class Truth:
     segmenter: Segmenter | None = None
 
     def __post_init__(self) -> None:
-        for truth, network, words in (
-            (self.instances, self.detector, ("instances_*.json", "detector")),
-            (self.panoptic, self.segmenter, ("panoptic_*.json", "segmenter")),
+        for truth, network, names in (
+            (self.instances, self.detector, "`instances` and `detector`"),
+            (self.panoptic, self.segmenter, "`panoptic` and `segmenter`"),
         ):
             if (truth is None) != (network is None):
-                raise SeesrError(f"{words[0]} and a {words[1]} go together; give both or neither")
+                raise SeesrError(f"{names} go together; give both or neither")
         if self.instances is None and self.panoptic is None:
-            raise SeesrError("nothing to recognise; give --instances with --detector, or --panoptic with --segmenter")
+            raise SeesrError("nothing to recognise; give `instances` with `detector`, or `panoptic` with `segmenter`")
 
 
 @dataclass(frozen=True)
@@ -60,8 +61,24 @@ class Recognised:
     categories: dict[tuple[str, str], float | None]
 
 
+def files_of_recognition(
+    names: Sequence[str], methods: Sequence[str], output: Path, boxes: bool, segments: bool
+) -> list[Path]:
+    """The files that `recognise` writes besides the rows' pictures. names: of the test pictures; methods: by name."""
+    folders = [folder_name(row) for row in (HR, LR, *methods)]
+    files = [output / "detections" / f"{folder}.json" for folder in folders if boxes]
+    for folder in folders if segments else ():
+        files += [output / "panoptic" / f"{folder}.json"]
+        files += [output / "panoptic" / folder / f"{name}.png" for name in names]
+    return files
+
+
 def recognise(
-    testset: Testset, methods: Sequence[Method], truth: Truth, output: Path, progress: Progress = lambda *_: None
+    testset: Testset,
+    methods: Sequence[Method],
+    truth: Truth,
+    output: Path,
+    progress: EvaluationProgress = lambda *_: None,
 ) -> list[Recognised]:
     """Rows HR, LR and the methods; what was recognised is written below `output` in COCO's results formats.
 
@@ -79,7 +96,9 @@ def recognise(
     return [_look(row, sizes, truth, output, progress) for row in make_rows(testset, methods, output, progress)]
 
 
-def _look(row: Row, sizes: dict[str, tuple[int, int]], truth: Truth, output: Path, progress: Progress) -> Recognised:
+def _look(
+    row: Row, sizes: dict[str, tuple[int, int]], truth: Truth, output: Path, progress: EvaluationProgress
+) -> Recognised:
     summary: dict[str, float | None] = {}
     categories: dict[tuple[str, str], float | None] = {}
     what = f"recognising in {row.name}"
@@ -159,8 +178,8 @@ def _by_name(
 
 def _write_segments(segments: SegmentMap, target: Path, image_id: int) -> dict[str, Any]:
     """Write a PNG file as COCO wants it; returns its entry for the JSON file."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(to_colors(segments.ids)).save(target)
+    picture = Image.fromarray(to_colors(segments.ids))
+    write_whole(target, lambda file: picture.save(file, "PNG"))
     there = set(np.unique(segments.ids).tolist())
     infos = [{"id": i, "category_id": category} for i, category in segments.categories.items() if i in there]
     return {"image_id": image_id, "file_name": target.name, "segments_info": infos}

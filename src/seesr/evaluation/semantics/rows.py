@@ -18,7 +18,15 @@ from seesr.degradation import degrade_photo, preset
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines.interface import Method
 from seesr.evaluation.methods import make_method
-from seesr.evaluation.run import SCALE, Progress, Testset, folder_name, read_testset, restore_testset
+from seesr.evaluation.results import Testset
+from seesr.evaluation.run import (
+    SCALE,
+    EvaluationProgress,
+    find_pairs,
+    folder_name,
+    read_testset,
+    restore_testset,
+)
 from seesr.photos.files import write_photo
 from seesr.photos.photo import read_photo
 
@@ -34,6 +42,30 @@ class Row:
     settings: dict[str, Any]
 
 
+def find_originals(folder: Path, degrade: str | None, limit: int | None) -> list[Pair]:
+    """The pictures that `open_testset` opens; none is read yet, and with `degrade` none is made yet.
+
+    Raises:
+        SeesrError: no pictures, or no originals.
+    """
+    if degrade is not None:
+        preset(degrade)  # tells of an unknown one
+        if limit is not None and limit < 1:
+            raise SeesrError(f"`limit` cannot be {limit}; it must be 1 or more")
+        return [Pair(pair.name, pair.restored, pair.restored) for pair in pair_images(folder, None)[:limit]]
+    pairs = find_pairs(folder, limit)
+    if any(pair.reference is None for pair in pairs):
+        raise SeesrError(f"{folder}: has no lr/ and hr/; to make the degraded pictures from these, use `degrade`")
+    return pairs
+
+
+def files_of_rows(names: Sequence[str], methods: Sequence[str], output: Path, degrade: str | None) -> list[Path]:
+    """The files that `open_testset` and `make_rows` write. names: of the test pictures; methods: by name."""
+    folders = [output / "restored" / folder_name(name) for name in dict.fromkeys(("bicubic", *methods))]
+    folders += [output / "lr"] if degrade else []
+    return [folder / f"{name}.png" for folder in folders for name in names]
+
+
 def open_testset(folder: Path, degrade: str | None, seed: int, output: Path, limit: int | None) -> Testset:
     """A test set with originals.
 
@@ -46,16 +78,11 @@ def open_testset(folder: Path, degrade: str | None, seed: int, output: Path, lim
     Raises:
         SeesrError: no originals, a damaged picture, an unknown preset.
     """
+    originals = find_originals(folder, degrade, limit)
     if degrade is None:
-        testset = read_testset(folder, limit)
-        if not testset.has_references:
-            raise SeesrError(f"{folder}: has no lr/ and hr/; to make the degraded pictures from these, use --degrade")
-        return testset
-    preset(degrade)  # tells of an unknown one before any work
-    if limit is not None and limit < 1:
-        raise SeesrError(f"--limit cannot be {limit}; it must be 1 or more")
+        return read_testset(folder, limit)
     pairs = []
-    for pair in pair_images(folder, None)[:limit]:
+    for pair in originals:
         digest = hashlib.sha256(f"{seed} {pair.name}".encode()).digest()
         padded = _pad(read_photo(pair.restored).rgb)
         target = output / "lr" / f"{pair.name}.png"
@@ -64,7 +91,7 @@ def open_testset(folder: Path, degrade: str | None, seed: int, output: Path, lim
     return Testset(folder, pairs, SCALE)
 
 
-def make_rows(testset: Testset, methods: Sequence[Method], output: Path, progress: Progress) -> list[Row]:
+def make_rows(testset: Testset, methods: Sequence[Method], output: Path, progress: EvaluationProgress) -> list[Row]:
     """HR, LR and the methods' pictures, restored where they are missing below `output`/restored."""
     originals = {pair.name: pair.reference for pair in testset.pairs if pair.reference is not None}
     rows = [Row(HR, originals, {})]

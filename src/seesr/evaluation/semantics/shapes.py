@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
-from seesr.data.samples import load_photos
+from seesr.data.samples import TrainingPhoto, load_photos
 from seesr.errors import SeesrError
 from seesr.evaluation.semantics.coco import to_colors
-from seesr.system.atomic import write_text
+from seesr.system.atomic import new_folder, write_text
 
 THINGS = ("disc", "square", "triangle")
 STUFF = "photo"
@@ -31,11 +31,16 @@ def make_shapes(folder: Path, photos: Sequence[str], count: int, size: int = 256
         photos: folders or shards to cut backgrounds from. count: pictures. size: their side in pixels.
 
     Raises:
-        SeesrError: photos that are missing or smaller than `size`, or a count or size too small.
+        SeesrError: photos that are missing or smaller than `size`, a count or size too small, or a `folder` that holds
+            something already.
     """
     if count < 1 or size < 64:
         raise SeesrError(f"cannot make {count} pictures of {size} pixels; give 1 or more, of 64 or more")
-    backgrounds = load_photos(list(photos), size)
+    with new_folder(folder) as partial:
+        _make(partial, load_photos(list(photos), size), count, size, seed)
+
+
+def _make(folder: Path, backgrounds: Sequence[TrainingPhoto], count: int, size: int, seed: int) -> None:
     categories = [{"id": i + 1, "name": name, "isthing": int(name != STUFF)} for i, name in enumerate((*THINGS, STUFF))]
     images: list[dict[str, Any]] = []
     objects: list[dict[str, Any]] = []

@@ -1,7 +1,7 @@
-"""The embedded model's autoencoder: learned from photos alone, to hold a picture in an eighth of its width and height.
+"""The embedded model's autoencoder, trained on photos alone; latents have an eighth of a picture's width and height.
 
-L1 first; the perceptual terms of the enlarger's training and a discriminator join when the coarse picture stands.
-Noise on the latents, and a pull of them towards zero, keep neighbouring latents alike (a VAE of fixed variance).
+L1 first; the perceptual terms of the enlarger's training and a discriminator join once the coarse picture is right.
+Noise on the latents, and a penalty on their size, keep neighbouring latents alike (a VAE of fixed variance).
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seesr.data.samples import Crops, OnDevice, PhotosConfig, load_photos, made
+from seesr.data.samples import Crops, OnDevice, PhotosConfig, load_photos
 from seesr.errors import SeesrError
 from seesr.metrics.psnr_ssim import psnr
 from seesr.models.autoencoder import FACTOR, Autoencoder
@@ -47,7 +47,7 @@ class AutoencoderConfig(PhotosConfig, LoopConfig):
 
     validation_photos: list[str]
     validation_samples: int = 12  # while training; all of them at the end
-    start: str | None = None  # folder of an Autoencoder to go on from; None: a new one
+    start: str | None = None  # folder of an Autoencoder to start from; None: a new one
     crop: int = 128  # pixels, a multiple of 8
     latent_channels: int = 16
     channels: tuple[int, int] = (96, 160)  # at a quarter and an eighth of the resolution
@@ -106,7 +106,7 @@ class AutoencoderStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights = self.config.loss
-        target = made(self.samples, batch)["hr"].float() / 255  # (B, 3, H, W)
+        target = batch["hr"].float() / 255  # (B, 3, H, W)
         decoded, latents = self.modules["autoencoder"](target * 2 - 1, self.config.latent_noise)
         restored = decoded.float() / 2 + 0.5
         terms = {"l1": F.l1_loss(restored, target), "latents": latents.float().square().mean()}

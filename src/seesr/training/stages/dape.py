@@ -1,7 +1,7 @@
 """Stage 1: DAPE, the tagger that sees in a degraded photo what RAM sees in the clean one (SeeSR, section 3.2).
 
-Teacher is RAM on the clean photo, student is RAM with LoRA on its degraded version. They are one network: the factors
-are switched off for the teacher, so it costs a forward pass and no memory. Only the factors are trained.
+The teacher is RAM on the clean photo, the student is RAM with LoRA on its degraded version. They are one network: the
+factors are switched off for the teacher, so it costs a forward pass and no memory. Only the factors are trained.
 """
 
 import shutil
@@ -26,7 +26,6 @@ from seesr.data.samples import (
     Squares,
     enlarge,
     load_photos,
-    made,
 )
 from seesr.errors import SeesrError
 from seesr.loading import tagger_from_folder
@@ -101,7 +100,6 @@ class DapeStage(loop.Stage):
         return [{"params": [p for p in self.tagger.parameters() if p.requires_grad], "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        batch = made(self.samples, batch)
         teacher = self._teach(batch["target"])
         student = self.modules["tagger"](self.tagger.preprocess(self._shown(batch["lr"])))
         terms = distance(student, teacher)

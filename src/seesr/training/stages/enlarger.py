@@ -17,7 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from seesr.data.samples import Crops, DegradationMix, OnDevice, PhotosConfig, load_photos, made
+from seesr.data.samples import Crops, DegradationMix, OnDevice, PhotosConfig, load_photos
 from seesr.degradation.defocus import defocus
 from seesr.errors import SeesrError
 from seesr.metrics.lpips import Lpips
@@ -80,7 +80,7 @@ class EnlargerConfig(PhotosConfig, LoopConfig):
 
 
 class Degrader:
-    """Crops as a training's config wants them, and their degraded copies; every sample as its seed says."""
+    """Prepares crops as the config says, and degrades them; each sample's seed decides."""
 
     def __init__(self, config: EnlargerConfig):
         self.mix = DegradationMix(config.degradation)
@@ -126,7 +126,6 @@ class EnlargerStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights, discriminator = self.config.loss, self.modules["discriminator"]
-        batch = made(self.samples, batch)
         taught = None
         if isinstance(self.samples, Bank):
             lr, target = batch["lr"].float() / 255, batch["hr"].float() / 255  # (B, 3, h, w), (B, 3, 4h, 4w)
@@ -198,7 +197,7 @@ def train(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, f
 
 
 def evaluate(config_path: str | Path, overrides: Iterable[str] = ()) -> dict[str, float]:
-    """Validation metrics of the untrained `start`, over all validation photos: to compare finished weights.
+    """Validation metrics of `start` as it is, over all validation photos: to compare finished weights.
 
     Raises:
         SeesrError: as `train`.

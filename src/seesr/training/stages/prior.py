@@ -1,4 +1,4 @@
-"""The diffusion part of a model grown from nothing: UNet, ControlNet, RCA and text tower learn together, on latents.
+"""The diffusion part of a model trained from scratch: UNet, ControlNet, RCA and text tower together, on latents.
 
 Where there is no Stable Diffusion to build on, the text-to-image prior and the restoration are learned at once:
 text is dropped from half the samples (for guidance), ControlNet and representation embedding from some (the prior
@@ -21,7 +21,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 from transformers import CLIPTokenizer
 
-from seesr.data.samples import VALIDATION_SEED, OnDevice, load_photos, made
+from seesr.data.samples import VALIDATION_SEED, OnDevice, load_photos
 from seesr.devices import choose_device, choose_dtype
 from seesr.errors import SeesrError
 from seesr.loading import tagger_from_folder
@@ -51,9 +51,9 @@ class PriorConfig(LoopConfig):
     photos: list[str]  # folders or shards
     validation_photos: list[str]
     small_photos: Literal["error", "skip"] = "error"  # those smaller than the crop
-    start: str | None = None  # folder of a model whose UNet, ControlNet and text tower go on learning
+    start: str | None = None  # folder of a model whose UNet, ControlNet and text tower are trained further
     text: str | None = None  # folder that the stage text wrote: its tower is read and not trained
-    text_attention_only: bool = False  # the attentions to the text are drawn anew, and they alone learn
+    text_attention_only: bool = False  # new random weights for the attention to the text, which alone is trained
     samples: int = 2000  # restorations to learn from, made once
     validation_samples: int = 64
     validation_draws: int = 128  # squares and noise that the validation loss is the mean over
@@ -147,7 +147,7 @@ class PriorStage(loop.Stage):
         return LatentCrops(latents, tokens, config.size, config.seed)
 
     def _latents(self, name: str, photos: list[str], samples: int, seed: int) -> Latents:
-        """Of the first `samples` restorations, made where they are missing; kept beside them."""
+        """Latents of the first `samples` restorations; both are made where missing, and kept."""
         config = self.config
         hashes = [_hash(Path(folder)) for folder in (config.enlarger, config.vae, config.tagger)]
         device = choose_device()
@@ -177,13 +177,13 @@ class PriorStage(loop.Stage):
         return [{"params": parameters, "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        config, batch = self.config, made(self.samples, batch)
+        config = self.config
         return {"loss": self.losses(batch, config.drop_text, config.drop_conditions, config.drop_embedding).mean()}
 
     def losses(
         self, batch: dict[str, Tensor], drop_text: float, drop_conditions: float, drop_embedding: float = 0.0
     ) -> Tensor:
-        """Of each sample, (B,); the shares are of samples that go without."""
+        """Loss of each sample, (B,); the shares are of samples that lack an input."""
         clean, enlarged = batch["clean"], batch["enlarged"]  # (B, c, h, w)
         timesteps, noise, chances = self._draw(batch["seed"], clean.shape[1:])
         text = torch.where((chances[0] >= drop_text)[:, None], batch["text"], self.no_text.to(clean.device))
@@ -303,7 +303,7 @@ def new_networks(config: PriorConfig, latent_channels: int, image_embed_dim: int
 
 
 def _start(folder: str) -> Any:
-    """The model whose diffusion part goes on."""
+    """The model whose diffusion part is trained further."""
     pipeline: Any = SeeSRPipeline.from_pretrained(folder)
     if pipeline.unet is None or pipeline.controlnet is None:
         raise SeesrError(f"start: {folder} has no diffusion part; give a folder that this stage wrote, or mini")

@@ -37,7 +37,6 @@ from seesr.data.samples import (
     PhotosConfig,
     enlarge,
     load_photos,
-    made,
 )
 from seesr.data.tag_files import tagger_hash
 from seesr.errors import SeesrError
@@ -70,7 +69,7 @@ class SeesrConfig(PhotosConfig, LoopConfig):
 
     model: str  # folder of Stable Diffusion 2-base, or of a SeeSR
     tagger: str | None = None  # folder with the tagger of stage 1; None: that of `model`
-    fresh: bool = True  # begin with RCA and ControlNet as the paper does; false: go on with those of `model`
+    fresh: bool = True  # start RCA and ControlNet as the paper does; false: keep those of `model`
     validation_photos: list[str]
     validation_samples: int = 64  # while training; all of them at the end
     validation_pictures: int = 4  # of the samples, restored
@@ -94,7 +93,7 @@ class SeesrConfig(PhotosConfig, LoopConfig):
 
 @dataclass(frozen=True)
 class Draws:
-    """What chance decides of B samples; of each by its own seed."""
+    """The random draws of B samples, each from its own seed."""
 
     timesteps: Tensor  # (B,), uniform
     noise: Tensor  # (B, c, h, w), unit normal: what is added to the latents
@@ -110,7 +109,7 @@ class SeesrStage(loop.Stage):
 
     def __init__(self, config: SeesrConfig):
         self.config = config
-        self.pipeline = load_pipeline(config)
+        self.pipeline = starting_pipeline(config)
         self.vae = cast(AutoencoderKL, self.pipeline.vae)
         self.tagger = cast(Tagger, self.pipeline.tagger)
         degrade = DegradationMix(config.degradation)
@@ -149,7 +148,6 @@ class SeesrStage(loop.Stage):
         return [{"params": trained, "lr": learning_rate}]
 
     def training_step(self, batch: dict[str, Any], step: int) -> dict[str, Tensor]:
-        batch = made(self.samples, batch)
         return {"loss": self._loss(batch, self.config.drop_text, self.config.drop_conditions)}
 
     def _loss(self, batch: dict[str, Any], drop_text: float, drop_conditions: float) -> Tensor:
@@ -239,7 +237,7 @@ class SeesrStage(loop.Stage):
         shutil.copytree(Path(self.config.model) / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
 
 
-def load_pipeline(config: SeesrConfig) -> SeeSRPipeline:
+def starting_pipeline(config: SeesrConfig) -> SeeSRPipeline:
     """All networks, in float32 and as they are before the first step.
 
     Raises:
@@ -251,7 +249,7 @@ def load_pipeline(config: SeesrConfig) -> SeeSRPipeline:
     index = folder / "model_index.json"
     is_seesr = index.is_file() and class_name(read_json(index)) == SeeSRPipeline.__name__
     if not is_seesr and not config.fresh:
-        raise SeesrError(f"fresh: {folder} is not the folder of a SeeSR to go on with; set fresh to true")
+        raise SeesrError(f"fresh: {folder} is not a SeeSR model to continue from; set fresh to true")
     if not is_seesr and config.tagger is None:
         raise SeesrError(f"tagger: {folder} has none; give the folder that stage 1 made")
     tagger = tagger_from_folder(Path(config.tagger or config.model))
@@ -273,7 +271,7 @@ def load_pipeline(config: SeesrConfig) -> SeeSRPipeline:
 
 
 def base_unet(folder: Path, image_embed_dim: int) -> SemanticUNet:
-    """The UNet of a text-to-image model with new RCA that adds nothing yet; RCA that it brings is left out."""
+    """The UNet of a text-to-image model with new RCA that adds nothing yet; RCA that it already has is left out."""
     weights = find_weights(folder)
     own = {"image_embed_dim": image_embed_dim, "use_image_cross_attention": True}
     unet = cast(SemanticUNet, SemanticUNet.from_config(read_json(folder / "config.json") | own))

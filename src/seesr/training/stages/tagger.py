@@ -1,7 +1,7 @@
-"""A tagger for models grown from nothing: many labels a photo, learned from a teacher's probabilities or from labels.
+"""A tagger for models trained from scratch: many labels a photo, from a teacher's probabilities or from labels.
 
-It stands where RAM stands in the paper, before stage 1 makes DAPE of it. The student is a small RAM, or any tagger to
-go on from. Photos are seen whole, stretched to the tagger's square, mirrored at random.
+It takes RAM's place in the paper, before stage 1 makes DAPE of it. The student is a small RAM, or an existing tagger.
+Photos are seen whole, stretched to the tagger's square, mirrored at random.
 """
 
 from collections.abc import Iterable, Sequence
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from seesr.data.photos import StreamedPhotos
-from seesr.data.samples import Crops, OnDevice, Photo, PhotosConfig, Squares, load_photos, made
+from seesr.data.samples import Crops, OnDevice, PhotosConfig, Squares, TrainingPhoto, load_photos
 from seesr.data.shards import Entry
 from seesr.errors import SeesrError
 from seesr.loading import tagger_from_folder
@@ -48,7 +48,7 @@ class TaggerConfig(PhotosConfig, LoopConfig):
     validation_photos: list[str]
     teacher: str | None = None  # folder of a tagger, or of a model that has one; the student learns its tags
     labels: str | None = None  # key in the photos' JSON files, of a label or a list of labels
-    start: str | None = None  # folder of a tagger to go on from; None: a new one
+    start: str | None = None  # folder of a tagger to start from; None: a new one
     swin: SwinConfig = field(default_factory=SwinConfig)
 
     def __post_init__(self) -> None:
@@ -104,7 +104,7 @@ class TaggerStage(loop.Stage):
         samples = self._with_truth(crops)
         self.samples = OnDevice(samples) if config.on_device else samples
 
-    def _tags(self, photos: Sequence[Photo]) -> tuple[list[str], list[float]]:
+    def _tags(self, photos: Sequence[TrainingPhoto]) -> tuple[list[str], list[float]]:
         if self.teacher is not None:
             return list(self.teacher.config.tags), list(self.teacher.config.thresholds)
         key = cast(str, self.config.labels)
@@ -121,7 +121,6 @@ class TaggerStage(loop.Stage):
         return photos if self.teacher else Labelled(photos, self.tagger.config.tags, cast(str, self.config.labels))
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
-        batch = made(self.samples, batch)
         image = batch["hr"].float() / 255  # (B, 3, size, size)
         logits = self.modules["tagger"](self.tagger.preprocess(image)).logits
         return {"loss": F.binary_cross_entropy_with_logits(logits.float(), self._truth(image, batch))}
@@ -157,7 +156,7 @@ class TaggerStage(loop.Stage):
         self.tagger.save_pretrained(folder)
 
 
-def photo_labels(photo: Photo | Entry, key: str) -> list[str]:
+def photo_labels(photo: TrainingPhoto | Entry, key: str) -> list[str]:
     """Labels of a photo: those in its JSON file under `key`, a text or a list of texts; none without one.
 
     Raises:

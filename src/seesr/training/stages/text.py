@@ -1,10 +1,10 @@
-"""The text tower of a model grown from nothing, before it meets pixels: words and what the tagger sees agree.
+"""The text tower of a model trained from scratch, pretrained so that words match what the tagger sees.
 
-Learned together with a small UNet a text tower stays mute: what all prompts have in common helps the prediction at
-every step, a word only where it is present, and so positions grow and words do not. Stable Diffusion's tower came from
-CLIP; here it is taught in CLIP's way (Radford et al. 2021, arXiv 2103.00020) that a photo's tags and its representation
-embedding belong together, on the embeddings that `prior` has encoded. It takes minutes, and `prior` then keeps the
-tower as it is. Photos with the same tags are each other's positives (Khosla et al. 2020, arXiv 2004.11362).
+Trained together with a small UNet, a text tower ignores the words: what all prompts share helps the prediction at every
+step, a word only where it occurs. Stable Diffusion's tower came from CLIP. Here the tower learns in CLIP's way (Radford
+et al. 2021, arXiv 2103.00020) that a photo's tags and its representation embedding belong together, on the embeddings
+that `prior` has encoded. It takes minutes; `prior` then keeps the tower frozen. Photos with the same tags are each
+other's positives (Khosla et al. 2020, arXiv 2004.11362).
 """
 
 import json
@@ -30,7 +30,7 @@ from seesr.training.loop_config import LoopConfig
 
 WIDTH = 256
 VOCABULARY = 2048
-LARGEST_SCALE = 20.0  # of the logits; CLIP's is 100, with which prompts may stay almost alike
+LARGEST_SCALE = 20.0  # of the logits; with CLIP's 100 prompts may stay almost alike
 
 
 @dataclass(kw_only=True)
@@ -69,10 +69,10 @@ class TaggedEmbeddings(Dataset[dict[str, Tensor]]):
 
 
 class Towers(nn.Module):
-    """Text and embedding as unit vectors, and how sharply they are told apart.
+    """Text and embedding as unit vectors, and the learned scale of their similarity.
 
-    All positions of the text take part, as all of them are read by cross-attention, and nothing comes between them and
-    the comparison, so that what tells prompts apart is large in what the UNet will read.
+    All positions of the text are compared, because cross-attention reads all of them. No projection of the states comes
+    before the comparison, so what distinguishes prompts is large in the states that the UNet will read.
     """
 
     def __init__(self, text_encoder: nn.Module, embedding_width: int):
@@ -92,7 +92,7 @@ class Towers(nn.Module):
 def own_tokenizer(tags: Iterable[str], folder: Path) -> Any:
     """The byte-pair encoding of a run: learned from `tags` at its start, and later read from `folder`.
 
-    Learned anew it could number some tokens otherwise, and the tower would read other words.
+    Learned again, it could number tokens differently, and the tower would read other words.
     """
     if (folder / "merges.txt").is_file():
         return CLIPTokenizer.from_pretrained(folder)

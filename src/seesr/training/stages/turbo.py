@@ -3,10 +3,10 @@
 The LR latents are taken for a noisy sample at a fixed training step; the networks' prediction gives the restored
 latents, and the decoded picture is compared with the clean one: L1, DISTS, VGG features and a weak adversarial term
 (in the spirit of OSEDiff, Wu et al. 2024, arXiv 2406.08177). With several sampling steps, a training step draws one of
-them: those before it are made as in sampling, without gradients, and its restored latents are what is compared, so that
-each step learns on what the one before really leaves. All weights are trained, or LoRA factors beside the linear layers
-of UNet and ControlNet, which the saved weights have taken in. Starts from a folder that `prior` wrote, and learns from
-the same restorations.
+them: the steps before it run as in sampling, without gradients, and the loss compares its restored latents. So each
+step learns on the real output of the one before. All weights are trained, or LoRA factors of the linear layers of UNet
+and ControlNet, which are merged into the saved weights. Starts from a folder that `prior` wrote, and learns from the
+same restorations.
 """
 
 import logging
@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from seesr.data.samples import VALIDATION_SEED, OnDevice, made
+from seesr.data.samples import VALIDATION_SEED, OnDevice
 from seesr.errors import SeesrError
 from seesr.metrics.psnr_ssim import psnr
 from seesr.models.autoencoder import FACTOR
@@ -99,7 +99,7 @@ class TurboCrops(Dataset[dict[str, Tensor]]):
 
 
 class TurboStage(loop.Stage):
-    """Trains `unet` and `controlnet`, and `text_encoder` unless by LoRA, against `discriminator`."""
+    """Trains `unet` and `controlnet` and, without LoRA, `text_encoder`, against `discriminator`."""
 
     def __init__(self, config: TurboConfig):
         self.config = config
@@ -135,7 +135,7 @@ class TurboStage(loop.Stage):
     def _crops(self, latents: str, folder: str, seed: int) -> TurboCrops:
         found, pixels = Latents.load(newest(latents)), restorations.read(Path(folder), ("hr", "enlarged"))
         if len(found) != len(pixels["hr"]):
-            raise SeesrError(f"{latents} holds {len(found)} samples, {folder} {len(pixels['hr'])}; make them anew")
+            raise SeesrError(f"{latents} holds {len(found)} samples, {folder} {len(pixels['hr'])}; make them again")
         tokens = tokenize(self.pipeline.tokenizer, found.tags)
         return TurboCrops(LatentCrops(found, tokens, self.config.size, seed), pixels)
 
@@ -180,7 +180,6 @@ class TurboStage(loop.Stage):
 
     def training_step(self, batch: dict[str, Tensor], step: int) -> dict[str, Tensor]:
         weights, discriminator = self.config.loss, self.modules["discriminator"]
-        batch = made(self.samples, batch)
         target = batch["hr"].float() / 255
         dropped = (batch["seed"] % 1000 < 1000 * self.config.drop_text)[:, None]
         text = torch.where(dropped, self.no_text.to(target.device), batch["text"])
@@ -217,7 +216,7 @@ class TurboStage(loop.Stage):
 
 
 def _plain(module: Any) -> Any:
-    """The same network with its LoRA factors taken into the weights."""
+    """The same network with its LoRA factors merged into the weights."""
     if not lora_layers(module):
         return module
     plain = type(module).from_config(module.config)
