@@ -1,4 +1,4 @@
-"""`seesr upscale` and `seesr tags`: photos restored, and what is seen in them."""
+"""`seesr upscale`: photos restored."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,6 @@ import typer
 from seesr.apps.models import Device, Dtype, Model, load_model
 from seesr.apps.options import PANELS, in_options, read_settings, with_setting_options
 from seesr.errors import SeesrError
-from seesr.system.shown import shown
 
 if TYPE_CHECKING:
     from seesr.photos.metadata import Strip
@@ -151,34 +150,6 @@ def upscale(
         return restorer
 
     raise typer.Exit(run_plan(plan, options, recipe, load))
-
-
-def tags(inputs: Inputs, model: Model = "mini", device: Device = "auto", dtype: Dtype = "auto") -> None:
-    """Print what DAPE sees in each photo, with probabilities."""
-    from seesr.apps.jobs.folder import find_photos
-    from seesr.apps.jobs.restore import reason_of
-    from seesr.apps.progress import say
-    from seesr.loading import load_tagger
-    from seesr.photos.photo import read_photo
-
-    restorer = load_model(load_tagger, model, device, dtype, exact=True)
-    if restorer.tagger is None:
-        raise SeesrError(f"{model} has no tagger yet; give a model that has, with --model")
-    photos = [photo for path in inputs for photo in (find_photos(path) if path.is_dir() else [path])]
-    failed = 0
-    for path in photos:
-        try:
-            found, _ = restorer.see(read_photo(path).rgb)
-        except Exception as error:
-            if len(photos) == 1:
-                raise
-            failed += 1
-            reason = reason_of(error)
-            say(f"failed: {reason if str(path) in reason else f'{path}: {reason}'}", "red")
-        else:
-            typer.echo(shown(f"{path}: " + ", ".join(f"{tag.name} {tag.probability:.2f}" for tag in found)))
-    if failed:
-        raise SeesrError(f"{failed} of {len(photos)} photos failed, as told above")
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -112,6 +112,7 @@ class Restorer:
         output_type: str = "pil",
         return_dict: Literal[True] = True,
         callback: Callback | None = None,
+        tag_maps: bool = False,
         **settings: "Unpack[SettingsKeywords]",
     ) -> SeeSROutput: ...
 
@@ -125,6 +126,7 @@ class Restorer:
         output_type: str = "pil",
         return_dict: Literal[False],
         callback: Callback | None = None,
+        tag_maps: bool = False,
         **settings: "Unpack[SettingsKeywords]",
     ) -> tuple[Any, ...]: ...
 
@@ -139,6 +141,7 @@ class Restorer:
         output_type: str = "pil",
         return_dict: bool = True,
         callback: Callback | None = None,
+        tag_maps: bool = False,
         **settings: "Unpack[SettingsKeywords]",
     ) -> SeeSROutput | tuple[Any, ...]:
         """Restore one photo or several of any sizes; settings that are not given, or None, come from the profile.
@@ -154,6 +157,7 @@ class Restorer:
             output_type: "pil", "np" or "pt".
             return_dict: False gives a plain tuple, the images first.
             callback: told of progress.
+            tag_maps: also tell where in the photo each tag is seen.
 
         Settings:
 
@@ -180,6 +184,8 @@ class Restorer:
             plan, fitting, note = self._plan(photo, chosen)
             self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
             out.notes.append(note)
+            if tag_maps:
+                out.tag_maps.append(self.look_where(photo)[1])
         if output_type == "np":
             out.images = [x.values if isinstance(x, Picture16) else np.asarray(x) for x in out.images]
         elif output_type == "pt":
@@ -279,6 +285,26 @@ class Restorer:
         pixels = self.tagger.preprocess(pixels).to(next(self.tagger.parameters()).dtype)
         seen = self.tagger(pixels)
         return self.tagger.tags_on(seen.logits[0]), seen.image_embeds
+
+    @torch.inference_mode()
+    def look_where(self, photo: Picture) -> tuple[list[Tag], torch.Tensor]:
+        """Tags of a photo that are on, and where in it each is seen: (tags, h, w), float32 in [0, 1], on the CPU.
+
+        The maps' cells are the tagger's image tokens, 12 x 12 of the paper's, and cover the whole photo, whatever its
+        shape; see `seesr.models.tagging.PhotoTagger.tag_maps`. (0, 1, 1) without a tagger.
+        """
+        found, image_embeds = self.see(photo)
+        if image_embeds is None:
+            return found, torch.zeros(0, 1, 1)
+        return found, self._maps(image_embeds, [tag.name for tag in found])
+
+    def _maps(self, image_embeds: torch.Tensor, tags: Sequence[str]) -> torch.Tensor:
+        assert self.tagger is not None
+        if hasattr(self.tagger, "_hf_hook"):  # offloaded by diffusers, which is slow to import
+            from seesr.tiling.vae import fetch_offloaded
+
+            fetch_offloaded(self.tagger)
+        return self.tagger.tag_maps(image_embeds, tags).cpu()
 
     def encode_prompts(self, texts: list[str]) -> torch.Tensor:
         """(len(texts), 77, width): last hidden states of the text tower, no attention mask."""
