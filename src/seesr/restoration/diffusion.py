@@ -14,7 +14,9 @@ from PIL import Image
 from torch import Tensor
 
 from seesr.errors import SeesrError
+from seesr.models.word_masks import WordMasks
 from seesr.photos.pictures import Picture, Picture16, to_picture, to_tensor
+from seesr.restoration.grounding import Grounding
 from seesr.restoration.interfaces import VAE, ControlNet, Denoiser, Scheduler
 from seesr.restoration.outputs import Callback, Progress
 from seesr.restoration.sampling import Guidance, denoise, guide, set_timesteps, start_latents
@@ -33,6 +35,8 @@ class Context:
     """(2, 77, d): prompt embeddings, negative and positive."""
     image: Tensor
     """(1, n, d): representation embedding."""
+    grounding: Grounding | None = None
+    """Where the words of the positive prompt act; None: everywhere. Of all contexts, or of none."""
 
 
 def tiles_of(picture: Picture, settings: Settings) -> list[Tile]:
@@ -136,6 +140,7 @@ def denoise_tiles(
 
     blend = Blend(tiles, height, width, settings.tile_blend, device)
     with TilePredictor(unet, controlnet, condition, tiles, contexts, settings, plan.kept_bytes) as predictor:
+        seen = predictor.seen(blend, latents) if settings.ground_tags else None
 
         def predict(latents: Tensor, t: Tensor, scale: float) -> Tensor:
             guided = scale > 1
@@ -145,7 +150,7 @@ def denoise_tiles(
                 settings.tile_batch_size,
                 lambda tiles_done: callback(Progress("denoise", done + tiles_done, total)),
             )
-            return guide(predictions, scale)
+            return guide(predictions, scale if seen is None else 1 + (scale - 1) * seen)
 
         guidance = Guidance(settings.guidance_scale, settings.guidance_interval)
         return denoise(scheduler, latents, predict, guidance, generator, on_step)
@@ -174,6 +179,8 @@ class TilePredictor:
         self.context_of = dict(zip(tiles, contexts if len(contexts) > 1 else contexts * len(tiles)))
         self.shared = len(contexts) == 1
         self.allowance = Allowance(kept_bytes)
+        self.whole = Tile(0, 0, max(t.top + t.height for t in tiles), max(t.left + t.width for t in tiles))
+        self.masks: dict[Any, WordMasks] = {}
         self.embeddings: dict[Tile, Tensor] = {}
         self.batches: dict[Any, tuple[Tensor, Tensor]] = {}
         self.stack = ExitStack()
@@ -192,6 +199,7 @@ class TilePredictor:
         dtype = self.unet.dtype
         cropped = torch.cat([tile.of(latents) for tile in group]).repeat(k, 1, 1, 1).to(dtype)  # (k*n, c, T, T)
         text, image = self._contexts(group, guided)
+        told = {"image_embeds": image} | self._word_masks(group, k)
         embeddings = torch.cat([self._embedding(tile) for tile in group]).repeat(k, 1, 1, 1)  # (k*n, C, T, T)
         with given_embeddings(self.controlnet):
             down, mid = self.controlnet(
@@ -200,19 +208,51 @@ class TilePredictor:
                 encoder_hidden_states=text,
                 controlnet_cond=embeddings,
                 conditioning_scale=self.settings.conditioning_scale,
-                cross_attention_kwargs={"image_embeds": image},
+                cross_attention_kwargs=told,
                 return_dict=False,
             )
         prediction = self.unet(
             cropped,
             t,
             encoder_hidden_states=text,
-            cross_attention_kwargs={"image_embeds": image},
+            cross_attention_kwargs=told,
             down_block_additional_residuals=down,
             mid_block_additional_residual=mid,
             return_dict=False,
         )[0]
         return torch.unflatten(prediction, 0, (k, n)).transpose(0, 1)
+
+    def seen(self, blend: Blend, latents: Tensor) -> Tensor | None:
+        """(1, 1, h, w), in [0, 1]: where guidance applies; None: everywhere."""
+        if any(context.grounding is None for context in self.context_of.values()):
+            return None
+
+        def seen_in(group: list[Tile]) -> Tensor:
+            grounded = [(tile, self.context_of[tile].grounding) for tile in group]
+            seen = [grounding.seen(tile, self._part(tile)) for tile, grounding in grounded if grounding is not None]
+            return torch.stack(seen)[:, None, None].to(latents.device)
+
+        return blend(latents[:, :1], seen_in, 1).clamp(0, 1)
+
+    def _part(self, tile: Tile) -> Tile:
+        """What a tile's context was seen in."""
+        return self.whole if self.shared else tile
+
+    def _word_masks(self, group: list[Tile], k: int) -> dict[str, WordMasks]:
+        """Where the words act, (k*n, 77, T, T); those of the negative prompt everywhere. Empty without grounding."""
+        key = tuple(group), k
+        if key in self.masks:
+            return {"word_masks": self.masks[key]}
+        grounded = [(tile, self.context_of[tile].grounding) for tile in group]
+        masks = [grounding.masks(tile, self._part(tile)) for tile, grounding in grounded if grounding is not None]
+        if not masks:
+            return {}
+        positive = torch.stack(masks)
+        every = torch.cat([torch.ones_like(positive)] * (k - 1) + [positive]).to(self.unet.device)
+        made = WordMasks(every)
+        if self.allowance.take(every):
+            self.masks[key] = made
+        return {"word_masks": made}
 
     def _embedding(self, tile: Tile) -> Tensor:
         if tile in self.embeddings:

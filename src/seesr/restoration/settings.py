@@ -75,6 +75,12 @@ class Settings:
         "Off: the image attention (RCA) gets zeros in place of the representation embedding.",
         in_profile=False,
     )
+    ground_tags: bool = setting(
+        False,
+        "semantics",
+        "ground-tags",
+        "A tag's words act only where it is seen, and guidance only where some tag is (arXiv 2510.22534).",
+    )
 
     # Sampling
     scheduler: str = setting(
