@@ -19,6 +19,7 @@ class SettingsKeywords(TypedDict, total=False):
     reserve_prompt: bool | None
     use_image_embeds: bool | None
     ground_tags: bool | None
+    regions: Sequence[str] | None
     scheduler: str | None
     num_inference_steps: int | None
     guidance_scale: float | None

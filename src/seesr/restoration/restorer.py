@@ -32,6 +32,7 @@ from seesr.restoration.interfaces import VAE, ControlNet, Denoiser, Scheduler, T
 from seesr.restoration.outputs import Callback, Progress, SeeSROutput
 from seesr.restoration.profiles import choose_profile
 from seesr.restoration.prompts import build_prompt, choose_tags
+from seesr.restoration.regions import Region, overlap_note
 from seesr.restoration.remarks import remarks
 from seesr.restoration.schedulers import make_scheduler
 from seesr.restoration.settings import Settings
@@ -182,7 +183,10 @@ class Restorer:
         out, tell = SeeSROutput(), callback or (lambda progress: None)
         for i, photo in enumerate(photos):
             source = generators[i] if generators is not None else torch.Generator("cpu").manual_seed(chosen.seed)
+            regions = [Region.parse(text) for text in chosen.regions if chosen.num_inference_steps]
+            overlaps = overlap_note(regions, photo.size)
             plan, fitting, note = self._plan(photo, chosen)
+            note = "; ".join(filter(None, [note, overlaps]))
             look = self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
             out.notes.append(note)
             if tag_maps:
@@ -261,7 +265,9 @@ class Restorer:
         picture = enlarged
         if scheduler is not None:
             looks = self._look_at_tiles(photo, enlarged, seen, settings, callback)
-            picture = self._diffuse(enlarged, looks, settings, plan, scheduler, generator, callback, seconds)
+            picture = self._diffuse(
+                enlarged, photo.size, looks, settings, plan, scheduler, generator, callback, seconds
+            )
         with _timed(seconds, "finish"):
             if diffuse:
                 picture = fix_colors(picture, enlarged, settings.color_fix, plan.strip_pixels)
@@ -341,6 +347,14 @@ class Restorer:
         mask = reading_mask(look.grounding.token_tags, look.grounding.end)
         return torch.cat([self.encode_prompts([negative_prompt]), self.encode_prompts([look.prompt], mask)])
 
+    def _read_region(self, region: Region, photo: tuple[int, int], enlarged: Picture, settings: Settings) -> Any:
+        from seesr.restoration.diffusion import RegionWords
+
+        text = build_prompt((), region.words, settings.added_prompt, self.tokenizer, reserve=True)
+        width, height = (side // LATENT_FACTOR for side in enlarged.size)
+        embeds = self.encode_prompts([settings.negative_prompt, text])
+        return RegionWords(embeds, region.weights(photo, height, width).to(embeds.device))
+
     def _look_at_tiles(
         self,
         photo: Picture,
@@ -365,6 +379,7 @@ class Restorer:
     def _diffuse(
         self,
         enlarged: Picture,
+        photo: tuple[int, int],
         looks: list["Look"],
         settings: Settings,
         plan: WorkPlan,
@@ -384,11 +399,12 @@ class Restorer:
                 for look in {look.prompt: look for look in looks}.values()
             }
             contexts = [diffusion.Context(embeds[look.prompt], look.image_embeds, look.grounding) for look in looks]
+            regions = [self._read_region(Region.parse(text), photo, enlarged, settings) for text in settings.regions]
             lr_latents = diffusion.encode_picture(self.vae, enlarged, plan, self._execution_device, callback)
         with _timed(seconds, "denoise"):
             networks = self.unet, self.controlnet, scheduler
             latents = diffusion.denoise_tiles(
-                *networks, lr_latents, enlarged, contexts, settings, plan, generator, callback
+                *networks, lr_latents, enlarged, contexts, settings, plan, generator, callback, regions
             )
         with _timed(seconds, "decode"):
             base = lr_latents if self.config.residual_decoding else None
