@@ -18,10 +18,10 @@ C = TypeVar("C", bound=Callable[..., None])
 PANELS = {"size": "Size", "semantics": "Semantics", "sampling": "Sampling", "tiles": "Tiles", "files": "Files"}
 """Titles of the panels in --help, by group."""
 
-_OTHERS = ("device", "ext", "fit", "max_pixels", "model", "overwrite", "profile", "quality", "strip", "suffix")
+_OTHERS = ["device", "ext", "fit", "keep", "max_pixels", "model", "overwrite", "profile", "quality", "samples", "strip"]
 _OPTIONS = (
     {spec.name: f"--{spec.option}" for spec in SPECS.values()}
-    | {name: "--" + name.replace("_", "-") for name in _OTHERS}
+    | {name: "--" + name.replace("_", "-") for name in (*_OTHERS, "suffix")}
     | {"dtype": "--dtype", "longest": "--to", "purpose": "--for"}
 )
 _NAMED = re.compile(f"`({'|'.join(_OPTIONS)})`")

@@ -1,6 +1,8 @@
 """`seesr upscale`: photos restored."""
 
 import re
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -50,6 +52,16 @@ def upscale(
     compare: Annotated[
         bool, typer.Option("--compare", help="Write a side-by-side with the photo as well.", rich_help_panel=_FILES)
     ] = False,
+    samples: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Restore so many times, from --seed on: photo-1.png, photo-2.png, …", rich_help_panel=_SAMPLING
+        ),
+    ] = 1,
+    keep: Annotated[
+        str,
+        typer.Option(metavar="all|best", help="Of the samples; best: the lowest NIQE.", rich_help_panel=_SAMPLING),
+    ] = "all",
     save_prompts: Annotated[
         bool,
         typer.Option(
@@ -89,10 +101,17 @@ def upscale(
     **settings: Any,
 ) -> None:
     """Restore photos: a file or a folder in, the same tree out."""
-    from seesr.apps.jobs.folder import plan_jobs
+    from seesr.apps.jobs.folder import numbered_plans, plan_jobs
 
-    plan = plan_jobs(inputs, output, suffix, ext, compare)  # a wrong path is told at once, before the slow imports
-    plan.check(overwrite)
+    keep = keep.strip().lower()
+    if keep not in ("all", "best"):
+        raise SeesrError(f"--keep cannot be {keep!r}; give all or best")
+    plans = [plan_jobs(inputs, output, suffix, ext, compare)]  # wrong paths are told at once, before the slow imports
+    if samples > 1 and keep == "all":
+        plans = numbered_plans(plans[0], inputs, output, suffix, ext, compare, samples)
+    for plan in plans:
+        plan.check(overwrite)
+    plan = plans[0]
     scale, size = settings.pop("scale"), _size(fit)  # one of several ways to say it, judged together
     given = read_settings(settings)
     from seesr.apps.jobs.restore import RestoreOptions
@@ -121,6 +140,7 @@ def upscale(
         strip=cast("Strip", strip.lower()),
         overwrite=overwrite,
         save_prompts=save_prompts,
+        samples=samples if keep == "best" else 1,
         settings=given | {"profile": profile},
     )
     if bits == 16:
@@ -132,16 +152,24 @@ def upscale(
         bits is None
         and any(job.target.suffix.lower() in SIXTEEN_BIT_SUFFIXES and holds_sixteen_bits(job.source) for job in plan)
     )
+    if samples > 1 and not resolved.num_inference_steps:
+        raise SeesrError("--samples are all alike without denoising steps; choose another --profile or --steps")
     exact = resolved.is_paper or profile == "paper" or fine
     place = choose_device(device)
     number_format = choose_dtype(dtype, place, exact)
-    recipe = make_recipe(options, model, folder, str(number_format).removeprefix("torch."))
+    first = given.get("seed", 0)
+    wanted = [options] + [
+        replace(options, settings=options.settings | {"seed": first + number}) for number in range(1, len(plans))
+    ]
+    recipes = [make_recipe(each, model, folder, str(number_format).removeprefix("torch.")) for each in wanted]
     if dry:
         from seesr.apps.jobs.dry_run import dry_run
 
-        dry_run(plan, options, recipe, folder, number_format, place)
+        for each in zip(plans, wanted, recipes):
+            dry_run(*each, folder, number_format, place)
         return
 
+    @cache
     def load() -> "Restorer":
         steps = resolved.num_inference_steps
         restorer = load_model(load_restorer, model, device, dtype, exact, profile=profile, steps=steps)
@@ -149,7 +177,10 @@ def upscale(
             say(f"note: {in_options(note)}")
         return restorer
 
-    raise typer.Exit(run_plan(plan, options, recipe, load))
+    code = 0
+    for each in zip(plans, wanted, recipes):
+        code = code or run_plan(*each, load)
+    raise typer.Exit(code)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:
