@@ -11,11 +11,15 @@ import torch
 from accelerate import init_empty_weights
 from safetensors.torch import load_file, save_file
 
-from conftest import DATA, Outcome, Reference
+from conftest import DATA, ROOT, Outcome, Reference
 from seesr import SeeSRPipeline
 from seesr.checkpoints.files import find_weights, read_state_dict
 from seesr.checkpoints.ram import build_tagger, fold_tied, is_unused, split_tied, to_published
+from seesr.checkpoints.upstream import read_tagger
+from seesr.models.dape import plain_ram
+from seesr.models.lora import lora_layers
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
+from seesr.models.tagger import Tagger
 
 MANIFESTS = DATA / "manifests"
 
@@ -82,8 +86,56 @@ def test_way_back_gives_the_published_files(
         assert (tmp_path / "back/base/tokenizer" / name).read_bytes() == (
             reference.files / "base/tokenizer" / name
         ).read_bytes()
+    extractor = json.loads((tmp_path / "back/base/feature_extractor/preprocessor_config.json").read_text())
+    assert extractor["image_processor_type"] == "CLIPImageProcessor"
     other = Reference(tmp_path / "back", tmp_path / "again")
     assert seesr("convert", *other.convert_options(), other.model).code == 0
+
+
+def small_dape(folder: Path, rank: int, alpha: float, head_rank: int | None) -> Tagger:
+    """A tagger as stage 1 saves it, with factors that are not zero."""
+    swin = {"image_size": 64, "embed_dim": 8, "depths": [1] * 4, "num_heads": [1] * 4, "window_size": 2}
+    head = {"label_dim": 8, "head_dim": 16, "head_feed_forward_dim": 16, "head_layers": 2}
+    lora = {"lora_rank": rank, "lora_alpha": alpha, "head_lora_rank": head_rank}
+    tagger = Tagger(tags=["cat", "dog"], thresholds=[0.5, 0.6], **swin, **head, **lora).eval()
+    for layer in lora_layers(tagger).values():
+        torch.nn.init.normal_(layer.lora_B)
+    tagger.save_pretrained(folder)
+    return tagger
+
+
+@pytest.mark.parametrize(("rank", "alpha", "head_rank"), [(8, 1.0, None), (4, 6.0, None), (8, 2.0, 12)])
+def test_a_bare_tagger_becomes_dape_of_the_same_output(
+    seesr: Callable[..., Outcome], tmp_path: Path, rank: int, alpha: float, head_rank: int | None
+) -> None:
+    """Whatever its alpha and ranks, the files read back as rank 8 and alpha 1 see the same."""
+    tagger = small_dape(tmp_path / "stage1", rank, alpha, head_rank)
+    outcome = seesr("convert", "--to-upstream", tmp_path / "stage1", tmp_path / "back")
+    assert outcome.code == 0, outcome.err
+    names = ("ram_swin_large_14m.pth", "DAPE.pth", "ram_tag_list.txt", "ram_tag_list_threshold.txt")
+    again = read_tagger(*(tmp_path / "back" / name for name in names)).eval()
+    assert (again.config.lora_rank, again.config.lora_alpha) == (8, 1.0)
+    x = torch.randn(1, 3, 64, 64)
+    with torch.no_grad(), plain_ram(again):
+        plain = again(x).image_embeds
+    with torch.no_grad():
+        wanted, found = tagger(x), again(x)
+    torch.testing.assert_close(found.image_embeds, wanted.image_embeds, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.logits, wanted.logits, rtol=1e-4, atol=1e-5)
+    assert not torch.allclose(plain, wanted.image_embeds, atol=1e-3)
+
+
+def test_what_the_published_code_cannot_read_is_refused(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
+    small_dape(tmp_path / "wide", 12, 1.0, None)
+    for model, words in (
+        ("mini", "vae is Autoencoder, tagger is ConvTagger, which the published code cannot read"),
+        (ROOT / "src/seesr/assets/mini/tagger", "this is ConvTagger, which the published code cannot read"),
+        (tmp_path / "wide", "its LoRA has rank 12, and the published code reads 8"),
+    ):
+        outcome = seesr("convert", "--to-upstream", model, tmp_path / "back")
+        assert outcome.code == 2
+        assert words in outcome.err
+        assert not (tmp_path / "back").exists()
 
 
 def test_turbo_takes_the_base_unet_and_seesr_image_attention(

@@ -15,8 +15,9 @@ from seesr.apps.evaluate import evaluate
 from seesr.apps.options import in_options
 from seesr.apps.semantics import semantics
 from seesr.apps.study import study
+from seesr.apps.tags import tags
 from seesr.apps.train import train
-from seesr.apps.upscale import tags, upscale
+from seesr.apps.upscale import upscale
 from seesr.apps.web.command import web
 from seesr.errors import SeesrError, SeesrWarning
 from seesr.system.shown import shown

@@ -28,7 +28,10 @@ def convert(
     if to_upstream:
         if len(arguments) != 2:
             raise SeesrError("convert --to-upstream takes two folders: MODEL OUTDIR")
-        upstream.convert_to_upstream(*arguments)
+        from seesr.checkpoints.registry import EMBEDDED, resolve
+
+        name = str(arguments[0])
+        upstream.convert_to_upstream(resolve(name) if name in EMBEDDED else arguments[0], arguments[1])
         typer.echo(shown(f"{arguments[1]}: written"))
         return
     files = {"base": base, "seesr": seesr, "ram": ram, "dape": dape, "tags": tags, "thresholds": thresholds}

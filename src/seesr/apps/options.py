@@ -19,7 +19,8 @@ PANELS = {"size": "Size", "semantics": "Semantics", "sampling": "Sampling", "til
 """Titles of the panels in --help, by group."""
 
 _SAME = (
-    *("device", "dtype", "ext", "fit", "max_pixels", "model", "overwrite", "profile", "quality", "strip", "suffix"),
+    *("device", "dtype", "ext", "fit", "keep", "max_pixels", "model", "overwrite", "profile", "quality", "samples"),
+    *("strip", "suffix"),
     *("against", "archive", "degrade", "detector", "instances", "limit", "panoptic", "segmenter"),  # measuring
     *("allowed_failures", "checks", "host", "hr", "lr", "mode", "photos", "port", "questions", "real"),  # the study
 )
@@ -67,7 +68,7 @@ def read_settings(given: dict[str, Any]) -> dict[str, Any]:
     Raises:
         SeesrError: a value that a setting cannot have.
     """
-    values = {name: value for name, value in given.items() if value is not None}
+    values = {name: value for name, value in given.items() if value is not None and value != []}
     return {
         name: SPECS[name].parse(value) if isinstance(value, str) else SPECS[name].check(value)
         for name, value in values.items()
@@ -76,9 +77,10 @@ def read_settings(given: dict[str, Any]) -> dict[str, Any]:
 
 def _annotation(spec: Spec) -> Any:
     kinds: dict[str, Any] = {"integer": int, "number": float, "boolean": bool}
-    kind: Any = kinds.get(spec.kind, str)
+    kind: Any = list[str] if spec.kind == "regions" else kinds.get(spec.kind, str)
     names = [f"--{spec.option}/--no-{spec.option}" if spec.kind == "boolean" else f"--{spec.option}"]
-    metavars = {"words": "a,b,…", "interval": "FROM,TO", "bytes": "SIZE", "choice": "|".join(map(str, spec.choices))}
+    metavars = {"words": "a,b,…", "interval": "FROM,TO", "bytes": "SIZE", "regions": "X,Y,W,H: WORDS"}
+    metavars["choice"] = "|".join(map(str, spec.choices))
     option = typer.Option(
         *names, help=spec.help, rich_help_panel=PANELS[spec.group], metavar=metavars.get(spec.kind), show_default=False
     )

@@ -1,6 +1,8 @@
-"""`seesr upscale` and `seesr tags`: photos restored, and what is seen in them."""
+"""`seesr upscale`: photos restored."""
 
 import re
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -9,7 +11,6 @@ import typer
 from seesr.apps.models import Device, Dtype, Model, load_model
 from seesr.apps.options import PANELS, in_options, read_settings, with_setting_options
 from seesr.errors import SeesrError
-from seesr.system.shown import shown
 
 if TYPE_CHECKING:
     from seesr.photos.metadata import Strip
@@ -51,6 +52,16 @@ def upscale(
     compare: Annotated[
         bool, typer.Option("--compare", help="Write a side-by-side with the photo as well.", rich_help_panel=_FILES)
     ] = False,
+    samples: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Restore so many times, from --seed on: photo-1.png, photo-2.png, …", rich_help_panel=_SAMPLING
+        ),
+    ] = 1,
+    keep: Annotated[
+        str,
+        typer.Option(metavar="all|best", help="Of the samples; best: the lowest NIQE.", rich_help_panel=_SAMPLING),
+    ] = "all",
     save_prompts: Annotated[
         bool,
         typer.Option(
@@ -90,10 +101,17 @@ def upscale(
     **settings: Any,
 ) -> None:
     """Restore photos: a file or a folder in, the same tree out."""
-    from seesr.apps.jobs.folder import plan_jobs
+    from seesr.apps.jobs.folder import numbered_plans, plan_jobs
 
-    plan = plan_jobs(inputs, output, suffix, ext, compare)  # a wrong path is told at once, before the slow imports
-    plan.check(overwrite, save_prompts)
+    keep = keep.strip().lower()
+    if keep not in ("all", "best"):
+        raise SeesrError(f"--keep cannot be {keep!r}; give all or best")
+    plans = [plan_jobs(inputs, output, suffix, ext, compare)]  # wrong paths are told at once, before the slow imports
+    if samples > 1 and keep == "all":
+        plans = numbered_plans(plans[0], inputs, output, suffix, ext, compare, samples)
+    for plan in plans:
+        plan.check(overwrite, save_prompts)
+    plan = plans[0]
     scale, size = settings.pop("scale"), _size(fit)  # one of several ways to say it, judged together
     given = read_settings(settings)
     from seesr.apps.jobs.restore import RestoreOptions
@@ -122,6 +140,7 @@ def upscale(
         strip=cast("Strip", strip.lower()),
         overwrite=overwrite,
         save_prompts=save_prompts,
+        samples=samples if keep == "best" else 1,
         settings=given | {"profile": profile},
     )
     if bits == 16:
@@ -133,16 +152,24 @@ def upscale(
         bits is None
         and any(job.target.suffix.lower() in SIXTEEN_BIT_SUFFIXES and holds_sixteen_bits(job.source) for job in plan)
     )
+    if samples > 1 and not resolved.num_inference_steps:
+        raise SeesrError("--samples are all alike without denoising steps; choose another --profile or --steps")
     exact = resolved.is_paper or profile == "paper" or fine
     place = choose_device(device)
     number_format = choose_dtype(dtype, place, exact)
-    recipe = make_recipe(options, model, folder, str(number_format).removeprefix("torch."))
+    first = given.get("seed", 0)
+    wanted = [options] + [
+        replace(options, settings=options.settings | {"seed": first + number}) for number in range(1, len(plans))
+    ]
+    recipes = [make_recipe(each, model, folder, str(number_format).removeprefix("torch.")) for each in wanted]
     if dry:
         from seesr.apps.jobs.dry_run import dry_run
 
-        dry_run(plan, options, recipe, folder, number_format, place)
+        for each in zip(plans, wanted, recipes):
+            dry_run(*each, folder, number_format, place)
         return
 
+    @cache
     def load() -> "Restorer":
         steps = resolved.num_inference_steps
         restorer = load_model(load_restorer, model, device, dtype, exact, profile=profile, steps=steps)
@@ -150,35 +177,10 @@ def upscale(
             say(f"note: {in_options(note)}")
         return restorer
 
-    raise typer.Exit(run_plan(plan, options, recipe, load))
-
-
-def tags(inputs: Inputs, model: Model = "mini", device: Device = "auto", dtype: Dtype = "auto") -> None:
-    """Print what DAPE sees in each photo, with probabilities."""
-    from seesr.apps.jobs.folder import find_photos
-    from seesr.apps.jobs.restore import reason_of
-    from seesr.apps.progress import say
-    from seesr.loading import load_tagger
-    from seesr.photos.photo import read_photo
-
-    restorer = load_model(load_tagger, model, device, dtype, exact=True)
-    if restorer.tagger is None:
-        raise SeesrError(f"{model} has no tagger yet; give a model that has, with --model")
-    photos = [photo for path in inputs for photo in (find_photos(path) if path.is_dir() else [path])]
-    failed = 0
-    for path in photos:
-        try:
-            found, _ = restorer.see(read_photo(path).rgb)
-        except Exception as error:
-            if len(photos) == 1:
-                raise
-            failed += 1
-            reason = reason_of(error)
-            say(f"failed: {reason if str(path) in reason else f'{path}: {reason}'}", "red")
-        else:
-            typer.echo(shown(f"{path}: " + ", ".join(f"{tag.name} {tag.probability:.2f}" for tag in found)))
-    if failed:
-        raise SeesrError(f"{failed} of {len(photos)} photos failed, as told above")
+    code = 0
+    for each in zip(plans, wanted, recipes):
+        code = code or run_plan(*each, load)
+    raise typer.Exit(code)
 
 
 def _size(text: str | None) -> tuple[int, int] | None:

@@ -44,6 +44,8 @@ _HEAD_RENAMES = (
 _UNUSED_PREFIXES = ("tag_encoder.", "text_decoder.")
 _UNUSED_BUFFERS = ("relative_position_index", "attn_mask", "position_ids")
 _FACTORS = ("lora_A", "lora_B")
+PUBLISHED_RANK = 8
+"""Of DAPE's LoRA, fixed in the published code; alpha is 1."""
 _HEAD_HEADS = 4  # not to be read from any shape; the same in every published RAM
 
 
@@ -136,6 +138,34 @@ def split_tied(published: Mapping[str, torch.Tensor], rank: int) -> StateDict:
             own, *tied = factor.split(rank, _rank_axis(name))
             out[name] = own
             out |= {_tied(name): part for part in tied}
+    return out
+
+
+def at_published_rank(factors: Mapping[str, torch.Tensor], rank: int, alpha: float, origin: Path | str) -> StateDict:
+    """LoRA factors of a `Tagger` as the published code reads them, rank 8 and alpha 1, with the same products.
+
+    Smaller ranks are filled up with zeros; what the scale differs by goes into lora_B. Factors of the tag head may have
+    twice the rank (`fold_tied`).
+
+    Args:
+        factors: by the names of `Tagger`; rank, alpha: of its config, the scale being alpha / rank.
+
+    Raises:
+        SeesrError: the rank is larger.
+    """
+    out = {}
+    for name, factor in factors.items():
+        axis = _rank_axis(name)
+        own = factor.shape[axis]
+        wanted = PUBLISHED_RANK if own <= PUBLISHED_RANK or not name.startswith("head.") else 2 * PUBLISHED_RANK
+        if own > wanted:
+            raise SeesrError(
+                f"{origin}: its LoRA has rank {own}, and the published code reads {PUBLISHED_RANK}; "
+                f"train with lora_rank={PUBLISHED_RANK}"
+            )
+        filled = factor.new_zeros(wanted, factor.shape[1]) if axis == 0 else factor.new_zeros(factor.shape[0], wanted)
+        filled.narrow(axis, 0, own).copy_(factor)
+        out[name] = filled if axis == 0 else filled * (alpha / rank * PUBLISHED_RANK)
     return out
 
 

@@ -20,7 +20,7 @@ from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from seesr.checkpoints.files import StateDict, find_weights, load_strictly, read_json, read_lines, read_state_dict
 from seesr.checkpoints.model_folder import write_model
-from seesr.checkpoints.ram import build_tagger, split_tied, to_published
+from seesr.checkpoints.ram import PUBLISHED_RANK, at_published_rank, build_tagger, split_tied, to_published
 from seesr.errors import SeesrError
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet, image_attention_parameters
 from seesr.models.tagger import Tagger
@@ -30,6 +30,22 @@ from seesr.system.atomic import new_folder
 _OLD_VAE_ATTENTION = {".query.": ".to_q.", ".key.": ".to_k.", ".value.": ".to_v.", ".proj_attn.": ".to_out.0."}
 
 _TOKENIZER_FILES = ("vocab.json", "merges.txt", "special_tokens_map.json")
+
+_FEATURE_EXTRACTOR: dict[str, Any] = {  # of Stable Diffusion's safety checker: the published scripts load it, unused
+    "crop_size": {"height": 224, "width": 224},
+    "do_center_crop": True,
+    "do_convert_rgb": True,
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "feature_extractor_type": "CLIPFeatureExtractor",
+    "image_mean": [0.48145466, 0.4578275, 0.40821073],
+    "image_processor_type": "CLIPImageProcessor",
+    "image_std": [0.26862954, 0.26130258, 0.27577711],
+    "resample": 3,
+    "rescale_factor": 1 / 255,
+    "size": {"shortest_edge": 224},
+}
 
 Model = TypeVar("Model", SemanticUNet, SemanticControlNet)
 
@@ -86,13 +102,22 @@ def convert(
 def convert_to_upstream(model: Path, out: Path) -> None:
     """The reverse of `convert`, for all that the published code uses: base, SeeSR, RAM, DAPE and the two lists.
 
+    Args:
+        model: folder of a model, or of a tagger as stage 1 saves it, of which RAM, DAPE and the lists are written.
+
     Raises:
-        SeesrError: `out` exists, or `model` is no folder of a complete SeeSR.
+        SeesrError: `out` exists, `model` is no folder of a complete SeeSR, or its networks are not the paper's.
     """
+    if _class_of(model / "config.json") in ("Tagger", "ConvTagger"):
+        _check_readable(model, {"": "Tagger"})
+        with new_folder(out) as folder:
+            _write_tagger(model, folder)
+        return
     parts = ("vae", "text_encoder", "tokenizer", "scheduler", "unet", "controlnet", "tagger")
     missing = [part for part in parts if not (model / part).is_dir()]
     if missing:
         raise SeesrError(f"{model}: has no {', '.join(missing)}; only the folder of a complete SeeSR converts back")
+    _check_readable(model, {"vae": "AutoencoderKL", "tagger": "Tagger"})
     with new_folder(out) as folder:
         for part in ("vae", "text_encoder", "tokenizer", "scheduler"):
             shutil.copytree(model / part, folder / "base" / part)
@@ -104,15 +129,43 @@ def convert_to_upstream(model: Path, out: Path) -> None:
             config = read_json(model / part / "config.json")
             config = {k: v for k, v in config.items() if k not in ("image_embed_dim", "_name_or_path")}
             _write_json(folder / "seesr" / part / "config.json", config | {"_class_name": class_name})
-        config = read_json(model / "tagger" / "config.json")
-        tensors = read_state_dict(find_weights(model / "tagger"))
-        lora = {name: tensor for name, tensor in tensors.items() if name.endswith(("lora_A", "lora_B"))}
-        plain = {name: tensor for name, tensor in tensors.items() if name not in lora}
-        torch.save({"model": to_published(plain)}, folder / "ram_swin_large_14m.pth")
-        if lora:
-            torch.save(split_tied(to_published(lora), config["lora_rank"]), folder / "DAPE.pth")
-        (folder / "ram_tag_list.txt").write_text("\n".join(config["tags"]) + "\n")
-        (folder / "ram_tag_list_threshold.txt").write_text("".join(f"{t}\n" for t in config["thresholds"]))
+        processor = folder / "base" / "feature_extractor" / "preprocessor_config.json"
+        processor.parent.mkdir()
+        _write_json(processor, _FEATURE_EXTRACTOR)
+        _write_tagger(model / "tagger", folder)
+
+
+def _class_of(config: Path) -> str:
+    return str(read_json(config).get("_class_name")) if config.is_file() else ""
+
+
+def _check_readable(model: Path, wanted: dict[str, str]) -> None:
+    """wanted: part → the only class of it that the published code has.
+
+    Raises:
+        SeesrError: a part is of another.
+    """
+    found = {part: _class_of(model / part / "config.json") for part in wanted}
+    other = [f"{part or 'this'} is {found[part]}" for part in wanted if found[part] != wanted[part]]
+    if other:
+        raise SeesrError(
+            f"{model}: {', '.join(other)}, which the published code cannot read; only models of its own networks "
+            "convert back"
+        )
+
+
+def _write_tagger(tagger: Path, out: Path) -> None:
+    """RAM, DAPE where the tagger has it, and the two lists."""
+    config = read_json(tagger / "config.json")
+    tensors = read_state_dict(find_weights(tagger))
+    lora = {name: tensor for name, tensor in tensors.items() if name.endswith(("lora_A", "lora_B"))}
+    plain = {name: tensor for name, tensor in tensors.items() if name not in lora}
+    if lora:
+        factors = at_published_rank(lora, config["lora_rank"], config.get("lora_alpha", 1.0), tagger)
+        torch.save(split_tied(to_published(factors), PUBLISHED_RANK), out / "DAPE.pth")
+    torch.save({"model": to_published(plain)}, out / "ram_swin_large_14m.pth")
+    (out / "ram_tag_list.txt").write_text("\n".join(config["tags"]) + "\n")
+    (out / "ram_tag_list_threshold.txt").write_text("".join(f"{t}\n" for t in config["thresholds"]))
 
 
 def read_tagger(ram: Path, dape: Path | None, tags: Path, thresholds: Path) -> Tagger:

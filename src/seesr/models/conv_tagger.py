@@ -9,6 +9,8 @@ Batch normalisation is folded into the convolutions: nothing behaves differently
 1x1 convolutions (`seesr.models.dape`).
 """
 
+import math
+from collections.abc import Sequence
 from itertools import pairwise
 
 import torch
@@ -134,6 +136,22 @@ class ConvTagger(PhotoTagger, Network):
         if self.scenes is not None:
             logits = torch.cat([logits, self.scenes(pooled).float()], 1)  # (B, tags)
         return TaggerOutput(image_embeds, logits)
+
+    def evidence(self, image_embeds: Tensor, tags: Sequence[int]) -> Tensor:
+        """Class activation maps (arXiv 1512.04150) of groups of classes: the gradient of a tag's logit at the pooled
+        features, times the features of each place. (1, 1 + h * w, d) -> (len(tags), h, w), float32.
+        """
+        side = math.isqrt(image_embeds.shape[1] - 1)
+        tokens = (image_embeds[:, 1:] - self.embed_shift) / self.embed_scale  # (1, n, d): the last block's output
+        features = F.relu6(self.head(tokens.transpose(1, 2).unflatten(2, (side, side)))).float()  # (1, channels, h, w)
+        weight, bias = self.classifier.weight.float(), self.classifier.bias.float()
+        scores = F.linear(features.mean((2, 3)), weight, bias).expand_as(self.members)  # (groups, classes)
+        inside = scores.masked_fill(~self.members, -torch.inf).softmax(1)
+        outside = scores.masked_fill(self.members, -torch.inf).softmax(1)
+        gradients = (inside - outside) @ weight  # (groups, channels)
+        if self.scenes is not None:
+            gradients = torch.cat([gradients, self.scenes.weight.float()])
+        return torch.einsum("tc,chw->thw", gradients[list(tags)], features[0])
 
     def fold(self, class_logits: Tensor) -> Tensor:
         """Logits of exclusive classes, (B, classes) -> logit of each group, (B, groups): log p / (1 - p), float32.

@@ -17,6 +17,7 @@ from diffusers.models.transformers.transformer_2d import Transformer2DModel
 from torch import nn
 
 from seesr.models.int8 import Int8Storage
+from seesr.models.word_masks import WordMasks
 
 IMAGE_EMBED_DIM = 512
 """Width of the representation embedding in the published model."""
@@ -41,6 +42,10 @@ class SemanticAttention:
         image_embeds = rest.pop("image_embeds", None)  # (B, 145, 512)
         if image_embeds is None:
             raise ValueError("representation cross-attention needs cross_attention_kwargs={'image_embeds': (B, n, d)}")
+        masks: WordMasks | None = rest.pop("word_masks", None)
+        if masks is not None:
+            height, width = hidden_states.shape[-2:]
+            kwargs["encoder_attention_mask"] = masks.bias(height, width, hidden_states.dtype)  # (B, h * w, 77)
         hidden_states = self.text(
             hidden_states, encoder_hidden_states, cross_attention_kwargs=rest, return_dict=False, **kwargs
         )[0]
@@ -120,7 +125,8 @@ class SemanticUNet(Int8Storage, UNet2DConditionModel):  # type: ignore[misc]
     """diffusers' `UNet2DConditionModel` with RCA.
 
     Config: that of `UNet2DConditionModel` and `image_embed_dim`, the width of the representation embedding. `forward`
-    is inherited; the embedding is passed as `cross_attention_kwargs={"image_embeds": (B, n, image_embed_dim)}`.
+    is inherited; the embedding is passed as `cross_attention_kwargs={"image_embeds": (B, n, image_embed_dim)}`. A
+    `WordMasks` beside it, as "word_masks", tells where each word of the text acts.
     """
 
     def __init__(

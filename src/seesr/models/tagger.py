@@ -7,6 +7,9 @@ the way the photo is resized are part of the config. With `lora_rank` > 0 the Lo
 (`seesr.models.dape`) and can be switched off, which gives plain RAM.
 """
 
+import math
+from collections.abc import Sequence
+
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -29,13 +32,22 @@ class CrossAttention(nn.Module):
         self.value = nn.Linear(image_embed_dim, width)
 
     def forward(self, tags: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        def split(x: torch.Tensor) -> torch.Tensor:
-            return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)  # (B, heads, n, d)
-
         out = F.scaled_dot_product_attention(
-            split(self.query(tags)), split(self.key(tokens)), split(self.value(tokens))
+            self._split(self.query(tags)), self._split(self.key(tokens)), self._split(self.value(tokens))
         )
         return out.transpose(1, 2).flatten(2)  # (B, tags, width)
+
+    def weights(self, tags: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """How much each tag attends to each token: (B, heads, tags, n), summing to 1 over the tokens."""
+        query, key = self._split(self.query(tags)), self._split(self.key(tokens))
+        return (query @ key.transpose(2, 3) / math.sqrt(query.shape[-1])).softmax(-1)
+
+    def gather(self, weights: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
+        """What `forward` gives, of its `weights`: (B, tags, width)."""
+        return (weights @ self._split(self.value(tokens))).transpose(1, 2).flatten(2)
+
+    def _split(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.unflatten(x, -1, (self.heads, -1)).transpose(1, 2)  # (B, heads, n, d)
 
 
 class Query2LabelLayer(nn.Module):
@@ -51,7 +63,11 @@ class Query2LabelLayer(nn.Module):
         self.norm = nn.LayerNorm(width, eps=1e-12)
 
     def forward(self, tags: torch.Tensor, tokens: torch.Tensor) -> torch.Tensor:
-        tags = self.attention_norm(tags + self.attention_out(self.attention(tags, tokens)))
+        return self.finish(tags, self.attention(tags, tokens))
+
+    def finish(self, tags: torch.Tensor, attended: torch.Tensor) -> torch.Tensor:
+        """The rest of the layer, once the tags have attended to the tokens."""
+        tags = self.attention_norm(tags + self.attention_out(attended))
         tags = self.norm(tags + self.reduce(F.gelu(self.expand(tags))))
         return tags
 
@@ -127,3 +143,26 @@ class Tagger(PhotoTagger, ModelMixin, ConfigMixin):  # type: ignore[misc]
         for layer in self.head:
             queries = layer(queries, image_embeds)
         return TaggerOutput(image_embeds, self.fc(queries).squeeze(-1))
+
+    def evidence(self, image_embeds: torch.Tensor, tags: Sequence[int]) -> torch.Tensor:
+        """Attention times its gradient, summed over heads and layers (arXiv 2103.15679): how much a tag's logit owes
+        to what it reads at each place. (1, 1 + h * w, d) -> (len(tags), h, w), float32; the mean token is left out.
+
+        Attention alone would also show where a tag looks and finds nothing. Tags do not attend to each other, so one
+        backward pass gives each its own gradient.
+        """
+        side = math.isqrt(image_embeds.shape[1] - 1)
+        read = []
+        with torch.inference_mode(False), torch.enable_grad():
+            tokens = image_embeds.detach().clone()  # outside of inference mode
+            queries = F.relu(self.wordvec_proj(self.label_embed[list(tags)]))[None]  # (1, tags, head_dim)
+            queries = queries.detach().requires_grad_()
+            for layer in self.head:
+                assert isinstance(layer, Query2LabelLayer)
+                weights = layer.attention.weights(queries, tokens)  # (1, heads, tags, 1 + n)
+                queries = layer.finish(queries, layer.attention.gather(weights, tokens))
+                read.append(weights)
+            gradients = torch.autograd.grad(self.fc(queries).sum(), read)
+        shares = [(weights.detach() * gradient)[0].float() for weights, gradient in zip(read, gradients)]
+        for_it = torch.stack(shares).clamp(min=0).mean(1).sum(0)  # (tags, 1 + n)
+        return torch.unflatten(for_it[:, 1:], 1, (side, side))

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seesr.models.enlarger import OVERLAP, TILE
 from seesr.restoration.needs import Needs
+from seesr.restoration.regions import Region
 from seesr.restoration.settings import Settings
 from seesr.restoration.sizes import output_size, work_scale, working_size
 from seesr.restoration.work_plan import usual_plan
@@ -95,7 +96,7 @@ def estimate_networks(
     working = needs.working(usual_plan(settings), settings, len(latent_tiles))
     diffuse = "unet" in networks and settings.num_inference_steps > 0
     if diffuse:
-        stages += _diffusion(networks, settings, (rows, columns), latent_tiles, embedding, dtype)
+        stages += _diffusion(networks, settings, (rows, columns), size, latent_tiles, embedding, dtype)
     return Estimate(
         size=output_size(*size, scale),
         profile=name,
@@ -113,6 +114,7 @@ def _diffusion(
     networks: dict[str, Any],
     settings: Settings,
     size: tuple[int, int],  # rows and columns of the latent
+    photo: tuple[int, int],  # width and height
     tiles: list[Tile],
     embedding: tuple[int, ...],  # shape of the representation embedding
     dtype: torch.dtype,
@@ -149,6 +151,8 @@ def _diffusion(
             return_dict=False,
         )
 
+    regions = [Region.parse(text).weights(photo, *size) for text in settings.regions]
+    again = sum(bool(tile.of(weights).any()) for weights in regions for tile in tiles)  # predicted once more
     height, width = (side * LATENT_FACTOR for side in size)
     part = _zeros(dtype, 1, 3, min(height, VAE_PART), min(width, VAE_PART))
     area = height * width / math.prod(part.shape[-2:])
@@ -158,7 +162,7 @@ def _diffusion(
         _dry("prompt", lambda: text(tokens)),
         _dry("encode", lambda: vae.encode(part), area),
         _dry("condition", lambda: embedder(condition), len(tiles)),
-        _dry("denoise", step, settings.num_inference_steps * len(tiles) / together),
+        _dry("denoise", step, settings.num_inference_steps * (len(tiles) + again) / together),
         _dry("decode", lambda: vae.decode(small), area),
     ]
 

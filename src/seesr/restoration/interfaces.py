@@ -68,9 +68,9 @@ class ControlNet(NetworkLike, Protocol):
 
 
 class TextEncoder(NetworkLike, Protocol):
-    """(B, 77) tokens → (last hidden states, (B, 77, d), …)."""
+    """(B, 77) tokens → (last hidden states, (B, 77, d), …); a mask of four axes takes the place of the causal one."""
 
-    def __call__(self, input_ids: Tensor) -> Any: ...
+    def __call__(self, input_ids: Tensor, attention_mask: Tensor | None = None) -> Any: ...
 
 
 class Scheduler(Protocol):

@@ -18,6 +18,8 @@ class SettingsKeywords(TypedDict, total=False):
     added_prompt: str | None
     reserve_prompt: bool | None
     use_image_embeds: bool | None
+    ground_tags: bool | None
+    regions: Sequence[str] | None
     scheduler: str | None
     num_inference_steps: int | None
     guidance_scale: float | None

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from seesr.models.enlarger import SCALE
 from seesr.photos.limits import picture_bytes
+from seesr.restoration.grounding import Grounding
 from seesr.restoration.live_bytes import LiveBytes
 from seesr.restoration.settings import Settings
 from seesr.restoration.sizes import output_size, working_size
@@ -139,13 +140,15 @@ class Needs:
 
         def run() -> None:
             text = zeros(unet, 77, config.cross_attention_dim).expand(2, -1, -1)
-            context = Context(text, zeros(unet, tokens, config.image_embed_dim))
+            grounding = Grounding(torch.zeros(77, dtype=torch.long), 0, torch.ones(1, 1, 1)) if grounded else None
+            context = Context(text, zeros(unet, tokens, config.image_embed_dim), grounding)
             with TilePredictor(unet, controlnet, condition, [tile], [context], self.settings, 0) as predictor:
                 time = torch.ones((), device=unet.device, dtype=torch.long)
                 predictor([tile], zeros(unet, config.in_channels, side, side), time, guided)
 
+        grounded = self.settings.ground_tags and self.networks.tagger is not None
         tokens = embedding_tokens(self.networks.tagger)
-        return _once(unet, (guided, tokens), lambda: peak(run)) / side**2
+        return _once(unet, (guided, tokens, grounded), lambda: peak(run)) / side**2
 
 
 def embedding_tokens(tagger: Any) -> int:

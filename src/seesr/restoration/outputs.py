@@ -29,7 +29,9 @@ class SeeSROutput:
 
     images: PIL pictures, uint8 arrays (H, W, 3) or float tensors (3, H, W) in [0, 1], by `output_type`.
     tags: the tags DAPE saw, with probabilities. prompts, negative_prompts: the texts the model was given.
-    timings: seconds by stage. notes: what a limit of memory has changed of the picture, "" if nothing.
+    timings: seconds by stage. notes: what a limit of memory has changed, and which
+        regions overlap, "" if nothing.
+    tag_maps: (tags, h, w) in [0, 1], where in the photo each of its `tags` is seen; empty unless asked for.
     """
 
     images: list[Any] = field(default_factory=list)
@@ -38,10 +40,11 @@ class SeeSROutput:
     negative_prompts: list[str] = field(default_factory=list)
     timings: list[dict[str, float]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    tag_maps: list[torch.Tensor] = field(default_factory=list)
 
     def to_tuple(self) -> tuple[Any, ...]:
         """The same in the order of the fields, the images first."""
-        return self.images, self.tags, self.prompts, self.negative_prompts, self.timings
+        return self.images, self.tags, self.prompts, self.negative_prompts, self.timings, self.notes, self.tag_maps
 
 
 Callback = Callable[[Progress], None]

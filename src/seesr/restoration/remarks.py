@@ -29,7 +29,7 @@ def remarks(given: Mapping[str, Any], base: Settings, settings: Settings, vocabu
             idle = [name for name in ("negative_prompt", "guidance_interval") if name in changed]
             notes += _without_effect(idle, "without guidance; `guidance_scale` above 1 switches it on")
         if not vocabulary:
-            idle = [name for name in ("use_image_embeds",) if name in changed]
+            idle = [name for name in ("use_image_embeds", "ground_tags") if name in changed]
             notes += _without_effect(idle, "with a model that has no tagger")
     if settings.exclude_tags:
         notes += _unknown_tags(settings.exclude_tags, (*vocabulary, *(settings.tags or ())))

@@ -25,11 +25,13 @@ from seesr.models.tagging import Tag
 from seesr.photos.pictures import Picture, Picture16, to_tensor
 from seesr.restoration.color_fix import fix_colors
 from seesr.restoration.enlarging import enlarge_bicubic, enlarge_learned
+from seesr.restoration.grounding import Grounding, ground, reading_mask
 from seesr.restoration.inputs import PhotoInput, read_inputs
 from seesr.restoration.interfaces import Scheduler
 from seesr.restoration.model import RestorationModel
 from seesr.restoration.outputs import Callback, Progress, SeeSROutput
 from seesr.restoration.prompts import build_prompt, choose_tags
+from seesr.restoration.regions import Region, overlap_note
 from seesr.restoration.settings import Settings
 from seesr.restoration.signature import with_settings
 from seesr.restoration.sizes import output_size, work_scale
@@ -60,6 +62,7 @@ class Restorer(RestorationModel):
         output_type: str = "pil",
         return_dict: Literal[True] = True,
         callback: Callback | None = None,
+        tag_maps: bool = False,
         **settings: "Unpack[SettingsKeywords]",
     ) -> SeeSROutput: ...
 
@@ -73,6 +76,7 @@ class Restorer(RestorationModel):
         output_type: str = "pil",
         return_dict: Literal[False],
         callback: Callback | None = None,
+        tag_maps: bool = False,
         **settings: "Unpack[SettingsKeywords]",
     ) -> tuple[Any, ...]: ...
 
@@ -87,6 +91,7 @@ class Restorer(RestorationModel):
         output_type: str = "pil",
         return_dict: bool = True,
         callback: Callback | None = None,
+        tag_maps: bool = False,
         **settings: "Unpack[SettingsKeywords]",
     ) -> SeeSROutput | tuple[Any, ...]:
         """Restore one photo or several of any sizes; settings that are not given, or None, come from the profile.
@@ -102,6 +107,7 @@ class Restorer(RestorationModel):
             output_type: "pil", "np" or "pt".
             return_dict: False gives a plain tuple, the images first.
             callback: told of progress.
+            tag_maps: also tell where in the photo each tag is seen.
 
         Settings:
 
@@ -125,9 +131,14 @@ class Restorer(RestorationModel):
         out, tell = SeeSROutput(), callback or (lambda progress: None)
         for i, photo in enumerate(photos):
             source = generators[i] if generators is not None else torch.Generator("cpu").manual_seed(chosen.seed)
+            regions = [Region.parse(text) for text in chosen.regions if chosen.num_inference_steps]
+            overlaps = overlap_note(regions, photo.size)
             plan, fitting, note = self._plan(photo, chosen)
-            self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
+            note = "; ".join(filter(None, [note, overlaps]))
+            look = self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
             out.notes.append(note)
+            if tag_maps:
+                out.tag_maps.append(self._maps(look.seen, [tag.name for tag in look.tags]))
         if output_type == "np":
             out.images = [x.values if isinstance(x, Picture16) else np.asarray(x) for x in out.images]
         elif output_type == "pt":
@@ -143,7 +154,7 @@ class Restorer(RestorationModel):
         generator: torch.Generator,
         callback: Callback,
         out: SeeSROutput,
-    ) -> None:
+    ) -> "Look":
         seconds: dict[str, float] = {}
         scale, sixteen_bit = settings.scale, settings.bits == 16
 
@@ -173,7 +184,9 @@ class Restorer(RestorationModel):
         picture = enlarged
         if scheduler is not None:
             looks = self._look_at_tiles(photo, enlarged, seen, settings, callback)
-            picture = self._diffuse(enlarged, looks, settings, plan, scheduler, generator, callback, seconds)
+            picture = self._diffuse(
+                enlarged, photo.size, looks, settings, plan, scheduler, generator, callback, seconds
+            )
         with _timed(seconds, "finish"):
             if diffuse:
                 picture = fix_colors(picture, enlarged, settings.color_fix, plan.strip_pixels)
@@ -186,6 +199,7 @@ class Restorer(RestorationModel):
         out.prompts.append(seen.prompt if diffuse else "")
         out.negative_prompts.append(settings.negative_prompt if diffuse else "")
         out.timings.append(seconds)
+        return seen
 
     # ------------------------------------------------------------------------------------------------ the parts
 
@@ -199,24 +213,66 @@ class Restorer(RestorationModel):
         seen = self.tagger(pixels)
         return self.tagger.tags_on(seen.logits[0]), seen.image_embeds
 
-    def encode_prompts(self, texts: list[str]) -> torch.Tensor:
-        """(len(texts), 77, width): last hidden states of the text tower, no attention mask."""
+    @torch.inference_mode()
+    def look_where(self, photo: Picture) -> tuple[list[Tag], torch.Tensor]:
+        """Tags of a photo that are on, and where in it each is seen: (tags, h, w), float32 in [0, 1], on the CPU.
+
+        The maps' cells are the tagger's image tokens, 12 x 12 of the paper's, and cover the whole photo, whatever its
+        shape; see `seesr.models.tagging.PhotoTagger.tag_maps`. (0, 1, 1) without a tagger.
+        """
+        found, image_embeds = self.see(photo)
+        return found, self._maps(image_embeds, [tag.name for tag in found])
+
+    def _maps(self, image_embeds: torch.Tensor | None, tags: Sequence[str]) -> torch.Tensor:
+        if self.tagger is None or image_embeds is None:
+            return torch.zeros(0, 1, 1)
+        if hasattr(self.tagger, "_hf_hook"):  # offloaded by diffusers, which is slow to import
+            from seesr.tiling.vae import fetch_offloaded
+
+            fetch_offloaded(self.tagger)
+        return self.tagger.tag_maps(image_embeds, tags).cpu()
+
+    def encode_prompts(self, texts: list[str], mask: torch.Tensor | None = None) -> torch.Tensor:
+        """(len(texts), 77, width): last hidden states of the text tower.
+
+        mask: (1, 1, 77, 77), added to the scores of its attention in place of the causal mask.
+        """
         tokenizer, text_encoder = self.tokenizer, self.text_encoder
         assert tokenizer is not None
         assert text_encoder is not None
         tokens = tokenizer(
             texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
         )
-        states: torch.Tensor = text_encoder(tokens.input_ids.to(self._execution_device))[0]
+        device = self._execution_device
+        options = {} if mask is None else {"attention_mask": mask.to(device, text_encoder.dtype)}
+        states: torch.Tensor = text_encoder(tokens.input_ids.to(device), **options)[0]
         return states
 
     def _look(self, photo: Picture, settings: Settings) -> "Look":
-        found, image_embeds = self.see(photo)
-        if image_embeds is not None and not settings.use_image_embeds:
-            image_embeds = torch.zeros_like(image_embeds)
+        found, seen = self.see(photo)
         chosen = choose_tags([tag.name for tag in found], settings.tags, settings.exclude_tags)
         prompt = build_prompt(chosen, settings.prompt, settings.added_prompt, self.tokenizer, settings.reserve_prompt)
-        return Look(found, prompt, image_embeds)
+        image_embeds = torch.zeros_like(seen) if seen is not None and not settings.use_image_embeds else seen
+        grounding = None
+        if settings.ground_tags and settings.num_inference_steps and self.tagger is not None and self.tokenizer:
+            vocabulary = self.tagger.config.tags
+            grounding = ground(prompt, chosen, vocabulary, lambda names: self._maps(seen, names), self.tokenizer)
+        return Look(found, prompt, image_embeds, seen, grounding)
+
+    def _encode(self, look: "Look", negative_prompt: str) -> torch.Tensor:
+        """(2, 77, width): the negative prompt and that of a look."""
+        if look.grounding is None:
+            return self.encode_prompts([negative_prompt, look.prompt])
+        mask = reading_mask(look.grounding.token_tags, look.grounding.end)
+        return torch.cat([self.encode_prompts([negative_prompt]), self.encode_prompts([look.prompt], mask)])
+
+    def _read_region(self, region: Region, photo: tuple[int, int], enlarged: Picture, settings: Settings) -> Any:
+        from seesr.restoration.diffusion import RegionWords
+
+        text = build_prompt((), region.words, settings.added_prompt, self.tokenizer, reserve=True)
+        width, height = (side // LATENT_FACTOR for side in enlarged.size)
+        embeds = self.encode_prompts([settings.negative_prompt, text])
+        return RegionWords(embeds, region.weights(photo, height, width).to(embeds.device))
 
     def _look_at_tiles(
         self,
@@ -242,6 +298,7 @@ class Restorer(RestorationModel):
     def _diffuse(
         self,
         enlarged: Picture,
+        photo: tuple[int, int],
         looks: list["Look"],
         settings: Settings,
         plan: WorkPlan,
@@ -257,15 +314,16 @@ class Restorer(RestorationModel):
         assert self.controlnet is not None
         with _timed(seconds, "encode"):
             embeds = {
-                look.prompt: self.encode_prompts([settings.negative_prompt, look.prompt])
+                look.prompt: self._encode(look, settings.negative_prompt)
                 for look in {look.prompt: look for look in looks}.values()
             }
-            contexts = [diffusion.Context(embeds[look.prompt], look.image_embeds) for look in looks]
+            contexts = [diffusion.Context(embeds[look.prompt], look.image_embeds, look.grounding) for look in looks]
+            regions = [self._read_region(Region.parse(text), photo, enlarged, settings) for text in settings.regions]
             lr_latents = diffusion.encode_picture(self.vae, enlarged, plan, self._execution_device, callback)
         with _timed(seconds, "denoise"):
             networks = self.unet, self.controlnet, scheduler
             latents = diffusion.denoise_tiles(
-                *networks, lr_latents, enlarged, contexts, settings, plan, generator, callback
+                *networks, lr_latents, enlarged, contexts, settings, plan, generator, callback, regions
             )
         with _timed(seconds, "decode"):
             base = lr_latents if self.config.residual_decoding else None
@@ -274,11 +332,16 @@ class Restorer(RestorationModel):
 
 @dataclass(frozen=True)
 class Look:
-    """What DAPE sees in a photo or a part of it, the prompt made of that, and the embedding, (1, n, d), for RCA."""
+    """What DAPE sees in a photo or a part of it, the prompt made of that, and the embedding, (1, n, d), for RCA.
+
+    seen: the embedding as the tagger gives it. grounding: where the tags of the prompt are seen, if that is asked for.
+    """
 
     tags: list[Tag]
     prompt: str
     image_embeds: Any
+    seen: torch.Tensor | None = None
+    grounding: Grounding | None = None
 
 
 def photo_box(

@@ -75,11 +75,16 @@ class Guidance:
         return self.scale if self.scale > 1 and self.interval[0] <= position <= self.interval[1] else 1.0
 
 
-def guide(predictions: torch.Tensor, scale: float) -> torch.Tensor:
-    """(2, …) predictions for [negative, positive], or (1, …) for the positive alone → the guided one, (1, …)."""
+def guide(predictions: torch.Tensor, scale: float | torch.Tensor) -> torch.Tensor:
+    """(2, …) predictions for [negative, positive], or (1, …) for the positive alone → the guided one, (1, …).
+
+    scale: of the whole picture, or of each place, broadcast; where it is 1 the positive prediction is left as it is.
+    """
     if predictions.shape[0] == 1:
         return predictions
     negative, positive = predictions.chunk(2)
+    if isinstance(scale, torch.Tensor):
+        return torch.lerp(negative, positive, scale)
     return negative + scale * (positive - negative)
 
 

@@ -75,6 +75,22 @@ class Settings:
         "Off: the image attention (RCA) gets zeros in place of the representation embedding.",
         in_profile=False,
     )
+    ground_tags: bool = setting(
+        False,
+        "semantics",
+        "ground-tags",
+        "A tag's words act only where it is seen, and guidance only where some tag is (arXiv 2510.22534).",
+    )
+
+    regions: Sequence[str] = setting(
+        (),
+        "semantics",
+        "region",
+        "x,y,w,h: words, in pixels of the photo or, up to 1, in fractions: a prompt of its own for this part, in place "
+        "of tags and prompt. Later ones lie over earlier ones.",
+        in_profile=False,
+        kind="regions",
+    )
 
     # Sampling
     scheduler: str = setting(

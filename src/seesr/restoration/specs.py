@@ -8,10 +8,11 @@ from numbers import Integral, Real
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from seesr.errors import SeesrError
+from seesr.restoration.regions import FORM, Region
 
 Group = Literal["size", "semantics", "sampling", "tiles", "files"]
 GROUPS: tuple[Group, ...] = get_args(Group)
-Kind = Literal["integer", "number", "boolean", "text", "choice", "words", "interval", "bytes"]
+Kind = Literal["integer", "number", "boolean", "text", "choice", "words", "interval", "bytes", "regions"]
 
 T = TypeVar("T")
 
@@ -27,6 +28,7 @@ def setting(
     maximum: float | None = None,
     in_profile: bool = True,
     diffusion: bool = True,
+    kind: Kind | None = None,
 ) -> T:
     """A field of `Settings`.
 
@@ -35,6 +37,7 @@ def setting(
         minimum, maximum: both included. above: the least value, itself left out.
         in_profile: whether a profile may set it; others are said anew for every photo.
         diffusion: whether it has no effect where the diffusion part is left out.
+        kind: None: as its type says.
     """
     metadata = {
         "group": group,
@@ -45,6 +48,7 @@ def setting(
         "maximum": maximum,
         "in_profile": in_profile,
         "diffusion": diffusion,
+        "kind": kind,
     }
     return field(default=default, metadata=metadata)
 
@@ -57,6 +61,7 @@ _WANTED: dict[Kind, str] = {
     "words": "a list of words",
     "interval": "two numbers from 0 to 1, the smaller first",
     "bytes": "a size such as 4GB or 800MB",
+    "regions": f"a list of {FORM}",
 }
 _SWITCH = {"on": True, "true": True, "yes": True, "1": True, "off": False, "false": False, "no": False, "0": False}
 
@@ -131,6 +136,8 @@ class Spec:
             elif self.kind == "interval":
                 first, last = text.split(separator)
                 value = (float(first), float(last))
+            elif self.kind == "regions":  # of one, the numbers joined by the separator; of several, by semicolons
+                value = [part.replace(separator, ",", 3) for part in text.split(";") if part.strip()]
         except (ValueError, KeyError):
             raise SeesrError(f"`{self.name}` cannot be {text!r}; {self.wanted}") from None
         return self.check(value)
@@ -151,6 +158,8 @@ class Spec:
             case "words" if isinstance(value, list | tuple | set | frozenset):
                 if all(isinstance(word, str) for word in value):
                     return tuple(value)
+            case "regions" if isinstance(value, list | tuple) and all(isinstance(each, str) for each in value):
+                return tuple(Region.parse(each).text for each in value)
             case "interval" if isinstance(value, list | tuple) and len(value) == 2:
                 first, last = (float(number) for number in value)
                 if first <= last:
@@ -167,7 +176,7 @@ class Spec:
         match self.kind:
             case "choice":
                 entry |= {"enum": list(self.choices)}
-            case "words":
+            case "words" | "regions":
                 entry |= {"type": "array", "items": {"type": "string"}}
             case "interval":
                 entry |= {"type": "array", "items": {"type": "number"} | limits, "minItems": 2, "maxItems": 2}
@@ -183,7 +192,9 @@ class Spec:
     def of(field: "Field[Any]", hint: Any) -> "Spec":
         """What a field made by `setting` says; hint: its type."""
         choices = get_args(hint) if get_origin(hint) is Literal else ()
-        return Spec(field.name, _kind(hint), field.default, choices=choices, **dict(field.metadata))
+        told = dict(field.metadata)
+        kind = told.pop("kind") or _kind(hint)
+        return Spec(field.name, kind, field.default, choices=choices, **told)
 
 
 def _kind(hint: Any) -> Kind:

@@ -153,6 +153,25 @@ def plan_jobs(
     return plan
 
 
+def numbered_plans(
+    plan: Plan, inputs: Sequence[Path], output: Path, suffix: str, ext: str | None, compare: bool, samples: int
+) -> list[Plan]:
+    """A plan for each of several samples of one photo: x-1.png, x-2.png, …; `plan`: what the rest makes without them.
+
+    Each result is what a run of its own, with the sample's seed, would write there, so it is resumed as any result is.
+
+    Raises:
+        SeesrError: there are several photos.
+    """
+    if len(plan) != 1:
+        raise SeesrError("`samples` writes several results of one photo; for several photos choose `keep` best")
+    numbers = range(1, samples + 1)
+    if plan.single:
+        named = [output.with_stem(f"{output.stem}-{number}") for number in numbers]
+        return [plan_jobs(inputs, each, suffix, ext, compare) for each in named]
+    return [plan_jobs(inputs, output, f"{suffix}-{number}", ext, compare) for number in numbers]
+
+
 def _plan_folder(plan: Plan, path: Path, known: Known) -> None:
     for found in walk(str(path), known):
         plan.results += found.results

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 
 from seesr.apps.jobs.folder import Job
+from seesr.apps.jobs.samples import best_sample, check_ranked
 from seesr.apps.options import in_options
 from seesr.apps.prompt_files import write_prompts
 from seesr.errors import SeesrError
@@ -42,6 +43,7 @@ class RestoreOptions:
         "all" or "location".
     overwrite: do again what is done, and replace files of others. save_prompts: write tags, prompts and settings
         beside each result.
+    samples: the best of so many is the result (`seesr.apps.jobs.samples`).
     settings: keyword arguments of the pipeline's call.
     """
 
@@ -59,6 +61,7 @@ class RestoreOptions:
     strip: Strip = "none"
     overwrite: bool = False
     save_prompts: bool = False
+    samples: int = 1
     settings: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -82,6 +85,8 @@ class RestoreOptions:
         parts = asdict(self)
         for name in ("max_pixels", "only_smaller", "overwrite", "save_prompts"):
             del parts[name]
+        if self.samples == 1:
+            del parts["samples"]
         settings = parts.pop("settings")
         settings.pop("memory", None)
         return {k: list(v) if isinstance(v, tuple) else v for k, v in {**parts, **settings}.items()}
@@ -123,6 +128,8 @@ def open_photo(restorer: Restorer, job: Job, options: RestoreOptions) -> Opened 
         return None
     size = output_size(*photo.rgb.size, scale)
     check_writable(job.target, size)
+    if options.samples > 1:
+        check_ranked(size)
     if job.sheet:
         check_writable(job.sheet)
     bits = choose_bits(photo, job.target, options.bits)
@@ -139,12 +146,16 @@ def open_photo(restorer: Restorer, job: Job, options: RestoreOptions) -> Opened 
 
 @dataclass(frozen=True)
 class Finished:
-    """A restored picture made what its photo was, and in sRGB for the side-by-side. result: what the model tells."""
+    """A restored picture made what its photo was, and in sRGB for the side-by-side.
+
+    result: what the model tells. seed: that of the picture.
+    """
 
     picture: Image.Image | Result16
     restored: Image.Image
     result: SeeSROutput
     notes: list[str]
+    seed: int
 
 
 def restore_photo(
@@ -153,7 +164,11 @@ def restore_photo(
     """The networks' part: the picture, and its transparency."""
     settings, photo, notes = opened.settings, opened.photo, list(opened.photo.notes)
     asked = options.asked(settings.scale, settings.bits)
-    result: SeeSROutput = restorer(photo.picture(settings.bits), callback=on_event, **asked)
+    picture, seed = photo.picture(settings.bits), settings.seed
+    if options.samples > 1:
+        result, seed = best_sample(restorer, picture, options.samples, asked, on_event)
+    else:
+        result = restorer(picture, callback=on_event, **asked)
     notes += filter(None, result.notes)
     if options.write_tags:
         photo = replace(photo, metadata=photo.metadata.with_keywords([tag.name for tag in result.tags[0]]))
@@ -161,10 +176,10 @@ def restore_photo(
     if isinstance(restored, Picture16):
         if options.bits is None:
             notes.append("16 bits a channel, as the photo has; `bits` 8 gives 8")
-        return Finished(finish_sixteen(restored, photo, enlarge), restored.rounded(), result, notes)
+        return Finished(finish_sixteen(restored, photo, enlarge), restored.rounded(), result, notes, seed)
     if photo.sixteen is not None:
         notes.append("16 bits a channel became 8; `ext` png or tiff, without `bits` 8, keeps them")
-    return Finished(finish_photo(restored, photo, enlarge), restored, result, notes)
+    return Finished(finish_photo(restored, photo, enlarge), restored, result, notes, seed)
 
 
 def alpha_enlarger(restorer: Restorer, settings: Settings) -> Callable[[Any], Picture] | None:
@@ -200,7 +215,8 @@ def write_result(opened: Opened, finished: Finished, job: Job, options: RestoreO
         write_photo(finished.picture, job.target, options.quality)
     if options.save_prompts:
         profile = options.settings.get("profile") or "the model's own"
-        path = write_prompts(job.target, job.source, finished.result, profile, opened.settings)
+        settings = replace(opened.settings, seed=finished.seed)
+        path = write_prompts(job.target, job.source, finished.result, profile, settings)
         notes.append(f"prompts: {path}")
     return [in_options(note) for note in notes + format_notes(finished.picture, job.target)]
 

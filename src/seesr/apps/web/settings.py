@@ -11,7 +11,7 @@ from seesr.restoration.settings import describe_settings
 SERVERS_OWN = frozenset({"memory", "bits"})
 """Settings that are the server's affair, not the visitor's."""
 
-_ON_PAGE = frozenset({"scale", "prompt", "tags", "exclude_tags", "seed"})  # controls of their own on the page
+_ON_PAGE = frozenset({"scale", "prompt", "tags", "exclude_tags", "seed", "regions"})  # not among the page's fields
 _OTHERS: dict[str, dict[str, Any]] = {
     "profile": {"type": "string", "description": "Named settings of the model; the others here override them."},
     "to": {
