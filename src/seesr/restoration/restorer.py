@@ -109,6 +109,7 @@ class Restorer:
         *,
         profile: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        image_embeds: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: Literal[True] = True,
         callback: Callback | None = None,
@@ -122,6 +123,7 @@ class Restorer:
         *,
         profile: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        image_embeds: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: Literal[False],
         callback: Callback | None = None,
@@ -136,6 +138,7 @@ class Restorer:
         *,
         profile: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        image_embeds: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback: Callback | None = None,
@@ -151,6 +154,8 @@ class Restorer:
                 batch of arrays or tensors, or a list of any of these.
             profile: a named set of settings: "paper", "fast", or one of the model's own.
             generator: on the CPU, one a photo, instead of `seed`.
+            image_embeds: representation embeddings, (1, n, d) or one a photo, (B, n, d), instead of what the tagger
+                makes of the photo and of each tile.
             output_type: "pil", "np" or "pt".
             return_dict: False gives a plain tuple, the images first.
             callback: told of progress.
@@ -170,6 +175,8 @@ class Restorer:
         generators = [generator] if isinstance(generator, torch.Generator) else generator
         if generators is not None and len(generators) != len(photos):
             raise SeesrError(f"{len(photos)} photos need as many generators, not {len(generators)}")
+        if image_embeds is not None and (image_embeds.ndim != 3 or len(image_embeds) not in (1, len(photos))):
+            raise SeesrError(f"`image_embeds` cannot be of {tuple(image_embeds.shape)} for {len(photos)} photos")
         for note in self.remarks(profile, settings):
             warnings.warn(note, SeesrWarning, stacklevel=_CALLER)
 
@@ -178,7 +185,8 @@ class Restorer:
         for i, photo in enumerate(photos):
             source = generators[i] if generators is not None else torch.Generator("cpu").manual_seed(chosen.seed)
             plan, fitting, note = self._plan(photo, chosen)
-            self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
+            given = None if image_embeds is None else image_embeds[i % len(image_embeds)][None].to(self._execution_device)
+            self._restore(photo, fitting, plan, deepcopy(scheduler), source, given, tell, out)
             out.notes.append(note)
         if output_type == "np":
             out.images = [x.values if isinstance(x, Picture16) else np.asarray(x) for x in out.images]
@@ -222,6 +230,7 @@ class Restorer:
         plan: WorkPlan,
         scheduler: Scheduler | None,
         generator: torch.Generator,
+        image_embeds: torch.Tensor | None,
         callback: Callback,
         out: SeeSROutput,
     ) -> None:
@@ -230,7 +239,7 @@ class Restorer:
 
         # 1, 2. What is in the photo: tags for the text prompt, the embedding for RCA
         with _timed(seconds, "tags"):
-            seen = self._look(photo, settings)
+            seen = self._look(photo, settings, image_embeds)
         callback(Progress("tags", 1, 1))
 
         # 3. The photo at output size
@@ -253,7 +262,7 @@ class Restorer:
         # 4 to 10. Diffusion and colour fix
         picture = enlarged
         if scheduler is not None:
-            looks = self._look_at_tiles(photo, enlarged, seen, settings, callback)
+            looks = self._look_at_tiles(photo, enlarged, seen, settings, image_embeds, callback)
             picture = self._diffuse(enlarged, looks, settings, plan, scheduler, generator, callback, seconds)
         with _timed(seconds, "finish"):
             if diffuse:
@@ -291,8 +300,11 @@ class Restorer:
         states: torch.Tensor = text_encoder(tokens.input_ids.to(self._execution_device))[0]
         return states
 
-    def _look(self, photo: Picture, settings: Settings) -> "Look":
+    def _look(self, photo: Picture, settings: Settings, given: torch.Tensor | None) -> "Look":
+        """given: the embedding that is to be used instead of the tagger's."""
         found, image_embeds = self.see(photo)
+        if given is not None:
+            image_embeds = given
         if image_embeds is not None and not settings.use_image_embeds:
             image_embeds = torch.zeros_like(image_embeds)
         chosen = choose_tags([tag.name for tag in found], settings.tags, settings.exclude_tags)
@@ -305,6 +317,7 @@ class Restorer:
         enlarged: Picture,
         whole: "Look",
         settings: Settings,
+        image_embeds: torch.Tensor | None,
         callback: Callback,
     ) -> list["Look"]:
         """One look for all tiles, or one at the part of the photo under each."""
@@ -316,7 +329,7 @@ class Restorer:
         looks = []
         for done, tile in enumerate(tiles, 1):
             box = photo_box(tile.scaled(LATENT_FACTOR).box, enlarged.size, photo.size)
-            looks.append(self._look(photo.crop(box), settings))
+            looks.append(self._look(photo.crop(box), settings, image_embeds))
             callback(Progress("tags", done, len(tiles)))
         return looks
 

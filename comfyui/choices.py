@@ -1,0 +1,60 @@
+"""What the nodes' lists offer: models, profiles, number formats, and where a model waits."""
+
+import json
+from pathlib import Path
+
+import folder_paths
+
+FOLDER = "seesr"
+"""Of ComfyUI's model folders; `extra_model_paths.yaml` may name more."""
+
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+WHERE_ROOM = "when others need room"
+PART_BY_PART = "part by part"
+STAYS = "never"
+OFFLOADS = (WHERE_ROOM, PART_BY_PART, STAYS)
+
+MODELS_DEFAULT = "model's default"
+_BY_NAME = ("mini", "sd2", "sd2-turbo")
+_PROFILES = ("fast", "paper")
+_INDEX = "model_index.json"
+
+folder_paths.add_model_folder_path(FOLDER, str(Path(folder_paths.models_dir) / FOLDER))
+
+
+def models() -> list[str]:
+    """Models known by name, and the model folders in ComfyUI's `models/seesr`."""
+    return [*_BY_NAME, *(name for name in _folders() if name not in _BY_NAME)]
+
+
+def model_path(name: str) -> str:
+    """What `seesr` calls the model: its folder in `models/seesr` if there is one, else its name."""
+    return str(_folders().get(name, name))
+
+
+def profiles() -> list[str]:
+    """Every profile that one of the models has; the model's default first."""
+    found: dict[str, None] = {}
+    from importlib.resources import files
+
+    mini = Path(str(files("seesr"))) / "assets" / "mini"
+    for folder in (mini, *_folders().values()):
+        try:
+            index = json.loads((folder / _INDEX).read_text())
+        except (OSError, ValueError):
+            continue  # told when the model is loaded
+        if isinstance(index, dict):
+            found.update(dict.fromkeys(index.get("profiles") or ()))
+    return [MODELS_DEFAULT, *dict.fromkeys((*_PROFILES, *found))]
+
+
+def _folders() -> dict[str, Path]:
+    places = [Path(place) for place in folder_paths.get_folder_paths(FOLDER)]
+    return {
+        folder.name: folder
+        for place in places
+        if place.is_dir()
+        for folder in sorted(place.iterdir())
+        if (folder / _INDEX).is_file()
+    }
