@@ -1,9 +1,11 @@
-"""What the nodes' lists offer: models, profiles, number formats, and where a model waits."""
+"""What the nodes' lists offer: models, profiles, number formats, where a model waits, folders of photos."""
 
 import json
 from pathlib import Path
 
 import folder_paths
+
+from seesr.photos.kinds import READABLE
 
 FOLDER = "seesr"
 """Of ComfyUI's model folders; `extra_model_paths.yaml` may name more."""
@@ -15,6 +17,7 @@ PART_BY_PART = "part by part"
 STAYS = "never"
 OFFLOADS = (WHERE_ROOM, PART_BY_PART, STAYS)
 
+INPUT_ITSELF = "."
 MODELS_DEFAULT = "model's default"
 _BY_NAME = ("mini", "sd2", "sd2-turbo")
 _PROFILES = ("fast", "paper")
@@ -47,6 +50,19 @@ def profiles() -> list[str]:
         if isinstance(index, dict):
             found.update(dict.fromkeys(index.get("profiles") or ()))
     return [MODELS_DEFAULT, *dict.fromkeys((*_PROFILES, *found))]
+
+
+def input_folders() -> list[str]:
+    """ComfyUI's input folder and those in it."""
+    root = Path(folder_paths.get_input_directory())
+    inside = sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_dir())
+    return [INPUT_ITSELF, *inside]
+
+
+def photo_files(folder: str) -> list[Path]:
+    """The photos in a folder of `input_folders`, by suffix, in the order of their names."""
+    place = Path(folder_paths.get_input_directory()) / folder
+    return sorted(path for path in place.iterdir() if path.suffix.lower() in READABLE and path.is_file())
 
 
 def _folders() -> dict[str, Path]:

@@ -1,7 +1,7 @@
 """Widgets made of the one settings object, and their values read back.
 
-A widget always has a value, but a setting may be left to the profile, whose name for it is `profile` in a list, -1 for a
-number and nothing for text.
+A widget always has a value, but a setting may be left to the profile: `profile` says so in a list, -1 where there is a
+number, and nothing where there is text.
 """
 
 from collections.abc import Iterable, Mapping
@@ -18,6 +18,7 @@ UNSET = -1
 NOTHING = "-"
 
 _LARGEST = 2**53 - 1  # what JavaScript counts to
+_MOST, _STEP = 100.0, 0.01  # of numbers with a fraction
 _LONG = ("prompt", "negative_prompt", "added_prompt")
 
 
@@ -58,11 +59,12 @@ def _input(spec: Spec) -> io.Input:
 def _number(spec: Spec, common: dict[str, str]) -> io.Input:
     default = UNSET if spec.in_profile else spec.default
     most = min(_LARGEST, spec.maximum or _LARGEST)
+    least = UNSET if spec.in_profile else _STEP if spec.above is not None else spec.minimum or 0
     if spec.kind == "integer":
-        least = UNSET if spec.in_profile else int(spec.minimum or 0)
-        return io.Int.Input(spec.name, default=default, min=least, max=int(most), **common)
-    least = UNSET if spec.in_profile else 0.05
-    return io.Float.Input(spec.name, default=default, min=least, max=min(100.0, most), step=0.05, round=0.001, **common)
+        fixed = {"control_after_generate": False}  # else the seed would change from run to run
+        return io.Int.Input(spec.name, default=default, min=int(least), max=int(most), **fixed, **common)
+    most = min(_MOST, most)
+    return io.Float.Input(spec.name, default=default, min=least, max=most, step=_STEP, round=_STEP / 10, **common)
 
 
 def _choices(spec: Spec) -> list[str]:

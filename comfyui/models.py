@@ -5,6 +5,7 @@ enlarger. In between ComfyUI may move it out of the graphics card's memory for o
 """
 
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -12,14 +13,18 @@ import comfy.model_patcher
 import torch
 from torch import nn
 
-from seesr.checkpoints.meta import NETWORKS
 from seesr.checkpoints.registry import resolve
 from seesr.devices import choose_dtype
+from seesr.errors import SeesrError
 from seesr.loading import load_restorer, resolve_settings
 from seesr.restoration.restorer import Restorer
 from seesr.restoration.settings import Settings
 
 from .choices import PART_BY_PART, STAYS, model_path
+
+_NETWORKS = ("tagger", "text_encoder", "enlarger", "vae", "controlnet", "unet")
+
+REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 
 
 class Model:
@@ -70,7 +75,13 @@ class Model:
         if loaded is None or loaded.dtype != dtype or (diffuse and not loaded.whole):
             self._loaded = None  # first, so that both are never in memory
             at_first = torch.device("cpu")
-            restorer = load_restorer(self.name, dtype, at_first, steps=int(diffuse))
+            try:
+                restorer = load_restorer(self.name, dtype, at_first, steps=int(diffuse))
+            except ImportError as error:  # only the diffusion part needs them
+                raise SeesrError(
+                    f"the diffusion part needs newer versions of diffusers and transformers ({error}); run pip install "
+                    f"-U -r {REQUIREMENTS} in ComfyUI's Python, or choose the profile fast"
+                ) from error
             self._loaded = loaded = _Loaded(restorer, dtype, diffuse, device, self.offload)
         loaded.bring(0)
         return loaded.restorer
@@ -90,7 +101,7 @@ class _Loaded:
 
     def __init__(self, restorer: Restorer, dtype: torch.dtype, whole: bool, device: torch.device, offload: str) -> None:
         self.restorer, self.dtype, self.whole, self.device = restorer, dtype, whole, device
-        parts = [part for name in NETWORKS if isinstance(part := getattr(restorer, name, None), nn.Module)]
+        parts = [part for name in _NETWORKS if isinstance(part := getattr(restorer, name, None), nn.Module)]
         self.largest = max((comfy.model_management.module_size(part) for part in parts), default=0)
         self.patcher: Any = None
         self.by_parts = offload == PART_BY_PART and whole and device.type != "cpu"
@@ -112,7 +123,7 @@ class _Loaded:
 
 
 class SeeSR(nn.Module):
-    """A model's networks as the one module that ComfyUI moves; `device` is ComfyUI's to set and the name is in its log."""
+    """A model's networks as the one module that ComfyUI moves, and names in its log; it sets `device`."""
 
     def __init__(self, parts: list[nn.Module]) -> None:
         super().__init__()

@@ -37,14 +37,9 @@ def only_here(restored: Tensor, photos: Sequence[Tensor], mask: Tensor) -> Tenso
         restored: IMAGE, (B, H, W, 3).
         photos: B of (3, h, w).
         mask: MASK, (B, h, w), (1, h, w) or (h, w), of any size, in [0, 1].
-
-    Raises:
-        SeesrError: there are neither one mask nor as many as pictures.
     """
     masks = mask.float().cpu().reshape(-1, 1, *mask.shape[-2:])
-    if len(masks) not in (1, len(restored)):
-        raise SeesrError(f"{len(masks)} masks do not go with {len(restored)} pictures; give one, or one a picture")
-    size = tuple(restored.shape[1:3])
+    size = restored.shape[1], restored.shape[2]
     share = F.interpolate(masks, size, mode="bilinear", antialias=True).clamp(0, 1).movedim(1, -1)  # (B or 1, H, W, 1)
     plain = torch.cat([resized(photo[None], size) for photo in photos]).movedim(1, -1)
     return torch.lerp(plain, restored, share)

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from seesr.restoration.outputs import Progress
 from seesr.restoration.restorer import Restorer
-from seesr.tiling import vae as vae_tiling
 
 POINTS = 100
 """Of the bar, for each picture of a batch."""
@@ -72,6 +71,8 @@ def latent_colours(vae: Any, like: Tensor) -> Tensor:
     Args:
         like: latents of the wanted device, (1, c, h, w), scaled to unit variance.
     """
+    from seesr.tiling import vae as vae_tiling  # imports diffusers
+
     channels = like.shape[1]
     codes = torch.randn(_GRID**2, channels, generator=torch.Generator().manual_seed(0))
     blocks = codes.T.reshape(1, channels, _GRID, _GRID).repeat_interleave(_BLOCK, 2).repeat_interleave(_BLOCK, 3)
@@ -79,7 +80,8 @@ def latent_colours(vae: Any, like: Tensor) -> Tensor:
     side = picture.shape[-1] // _GRID
     middle = picture.float().cpu().unfold(2, side, side).unfold(3, side, side)[..., side // 4 : -side // 4, :]
     colours = middle[..., side // 4 : -side // 4].mean((-1, -2))[0].flatten(1).T / 2 + 0.5  # (blocks, 3)
-    return torch.linalg.lstsq(torch.cat([codes, torch.ones(len(codes), 1)], 1), colours).solution
+    solution: Tensor = torch.linalg.lstsq(torch.cat([codes, torch.ones(len(codes), 1)], 1), colours).solution
+    return solution
 
 
 def preview(latents: Tensor, colours: Tensor) -> Image.Image:

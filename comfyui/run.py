@@ -1,12 +1,16 @@
 """What the nodes do when they run: batches in and out, picture by picture."""
 
+import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seesr.errors import SeesrError
+from seesr.photos.photo import read_photo
+from seesr.photos.pictures import to_tensor
 from seesr.restoration.color_fix import fix_color
 from seesr.restoration.inputs import read_inputs
 from seesr.restoration.prompts import choose_tags
@@ -15,6 +19,26 @@ from .choices import MODELS_DEFAULT
 from .models import Model
 from .pictures import image_of, only_here, photos_of, resized
 from .progress import Bar, stop_if_interrupted
+
+
+def read_photos(files: Sequence[Path]) -> tuple[list[Tensor], list[str]]:
+    """Photos as IMAGEs, (1, H, W, 3) each, upright and in sRGB, and their names; what cannot be read is left out.
+
+    Raises:
+        SeesrError: none can be read.
+    """
+    photos, names, reason = [], [], "there is no file that is a photo"
+    for file in files:
+        stop_if_interrupted()
+        try:
+            photos.append(to_tensor(read_photo(file).rgb).movedim(1, -1))
+            names.append(file.stem)
+        except SeesrError as error:
+            reason = str(error)
+            logging.warning("SeeSR left out a photo: %s", reason)
+    if not photos:
+        raise SeesrError(f"no photo of the folder can be read: {reason}")
+    return photos, names
 
 
 def see_tags(model: Model, image: Tensor, leave_out: str, add: str) -> tuple[str, Tensor]:
@@ -65,8 +89,8 @@ def restore(
     photos = photos_of(image)
     name = None if profile == MODELS_DEFAULT else profile
     lines = read_lines(tags, len(photos))
-    if embedding is not None and len(embedding) not in (1, len(photos)):
-        raise SeesrError(f"{len(embedding)} embeddings do not go with {len(photos)} pictures")
+    _check_count("embeddings", 1 if embedding is None else len(embedding), photos)
+    _check_count("masks", 1 if mask is None or mask.ndim == 2 else len(mask), photos)
     settings = model.settings(name, given)
     restorer = model.restorer(name, settings)
     model.make_room((image.shape[2], image.shape[1]), settings)
@@ -96,8 +120,7 @@ def fix_colors(image: Tensor, photo: Tensor, method: str) -> Tensor:
         SeesrError: there are more photos than one, and not as many as pictures.
     """
     pictures, references = photos_of(image), photos_of(photo)
-    if len(references) not in (1, len(pictures)):
-        raise SeesrError(f"{len(references)} photos do not go with {len(pictures)} pictures; give one, or one for each")
+    _check_count("photos", len(references), pictures)
     fixed = []
     for number, picture in enumerate(pictures):
         stop_if_interrupted()
@@ -124,6 +147,11 @@ def read_lines(text: str, pictures: int) -> Sequence[list[str] | None]:
     if len(lines) != 1:
         raise SeesrError(f"{len(lines)} lines of tags do not go with {pictures} pictures; give one, or a line for each")
     return [_words(lines[0])] * pictures
+
+
+def _check_count(what: str, count: int, pictures: Sequence[Tensor]) -> None:
+    if count not in (1, len(pictures)):
+        raise SeesrError(f"{count} {what} do not go with {len(pictures)} pictures; give one, or one for each")
 
 
 def _words(text: str) -> list[str]:

@@ -12,8 +12,8 @@ def model_inputs() -> list[io.Input]:
             "model",
             options=choices.models(),
             default="mini",
-            tooltip="mini comes with SeeSR. sd2 and sd2-turbo are fetched at first use (13.8 GB). Folders in models/seesr "
-            "are listed too.",
+            tooltip="mini comes with SeeSR. sd2 and sd2-turbo are fetched at first use (13.8 GB). Model folders in "
+            "models/seesr are listed too.",
         ),
         io.Combo.Input(
             "dtype",

@@ -43,8 +43,8 @@ class Restore(io.ComfyNode):
                     "tags",
                     default="",
                     multiline=True,
-                    tooltip="What is in the photo, as a, b, c: instead of the tags that the model sees. One line for all "
-                    "pictures, or a line for each. Empty: those it sees.",
+                    tooltip="What is in the photo, as a, b, c: instead of the tags that the model sees. One line for "
+                    "all pictures, or a line for each. Empty: those it sees.",
                 ),
                 *inputs.setting_inputs(MAIN),
                 mask_input(),
@@ -54,7 +54,9 @@ class Restore(io.ComfyNode):
             outputs=[
                 io.Image.Output("restored", display_name="image"),
                 io.String.Output("seen", display_name="tags", tooltip="What the model saw: a line for each picture."),
-                io.String.Output("prompts", display_name="prompts", tooltip="What the model was told: a line for each picture."),
+                io.String.Output(
+                    "prompts", display_name="prompts", tooltip="What the model was told: a line for each picture."
+                ),
             ],
         )
 
@@ -108,5 +110,7 @@ def profile_input() -> io.Input:
 def mask_input() -> io.Input:
     """The input that says where a picture is to be restored."""
     return io.Mask.Input(
-        "mask", optional=True, tooltip="Restore only here; elsewhere the photo is enlarged bicubically, blended between."
+        "mask",
+        optional=True,
+        tooltip="Restore only here; elsewhere the photo is enlarged bicubically, blended between.",
     )

@@ -25,7 +25,9 @@ class SeeTags(io.ComfyNode):
             ],
             outputs=[
                 io.String.Output("tags", display_name="tags", tooltip="A line for each picture: a, b, c."),
-                sockets.Embedding.Output("embedding", display_name="embedding", tooltip="What the image attention (RCA) reads."),
+                sockets.Embedding.Output(
+                    "embedding", display_name="embedding", tooltip="What the image attention (RCA) reads."
+                ),
             ],
         )
 

@@ -185,8 +185,8 @@ class Restorer:
         for i, photo in enumerate(photos):
             source = generators[i] if generators is not None else torch.Generator("cpu").manual_seed(chosen.seed)
             plan, fitting, note = self._plan(photo, chosen)
-            given = None if image_embeds is None else image_embeds[i % len(image_embeds)][None].to(self._execution_device)
-            self._restore(photo, fitting, plan, deepcopy(scheduler), source, given, tell, out)
+            embeds = None if image_embeds is None else image_embeds[i % len(image_embeds)][None]
+            self._restore(photo, fitting, plan, deepcopy(scheduler), source, embeds, tell, out)
             out.notes.append(note)
         if output_type == "np":
             out.images = [x.values if isinstance(x, Picture16) else np.asarray(x) for x in out.images]
@@ -304,7 +304,7 @@ class Restorer:
         """given: the embedding that is to be used instead of the tagger's."""
         found, image_embeds = self.see(photo)
         if given is not None:
-            image_embeds = given
+            image_embeds = given.to(self._execution_device)
         if image_embeds is not None and not settings.use_image_embeds:
             image_embeds = torch.zeros_like(image_embeds)
         chosen = choose_tags([tag.name for tag in found], settings.tags, settings.exclude_tags)
