@@ -18,7 +18,9 @@ STAYS = "never"
 OFFLOADS = (WHERE_ROOM, PART_BY_PART, STAYS)
 
 INPUT_ITSELF = "."
+MODELS_OWN = "model's own"
 MODELS_DEFAULT = "model's default"
+_UPSCALERS = "upscale_models"
 _BY_NAME = ("mini", "sd2", "sd2-turbo")
 _PROFILES = ("fast", "paper")
 _INDEX = "model_index.json"
@@ -34,6 +36,16 @@ def models() -> list[str]:
 def model_path(name: str) -> str:
     """What `seesr` calls the model: its folder in `models/seesr` if there is one, else its name."""
     return str(_folders().get(name, name))
+
+
+def enlargers() -> list[str]:
+    """Files of ComfyUI's `models/upscale_models`, after the model's own enlarger."""
+    return [MODELS_OWN, *folder_paths.get_filename_list(_UPSCALERS)]
+
+
+def enlarger_path(name: str) -> Path | None:
+    """The file called `name` in a list of `enlargers`; None for the model's own."""
+    return None if name == MODELS_OWN else Path(folder_paths.get_full_path_or_raise(_UPSCALERS, name))
 
 
 def profiles() -> list[str]:

@@ -20,7 +20,7 @@ from seesr.loading import load_restorer, resolve_settings
 from seesr.restoration.restorer import Restorer
 from seesr.restoration.settings import Settings
 
-from .choices import PART_BY_PART, STAYS, model_path
+from .choices import PART_BY_PART, STAYS, enlarger_path, model_path
 
 _NETWORKS = ("tagger", "text_encoder", "enlarger", "vae", "controlnet", "unet")
 
@@ -32,14 +32,15 @@ class Model:
 
     Args:
         name: of a model, as `choices.models` gives it.
-        dtype, offload: one of `choices.DTYPES`, of `choices.OFFLOADS`.
+        enlarger: of `choices.enlargers`. dtype, offload: one of `choices.DTYPES`, of `choices.OFFLOADS`.
 
     Raises:
         SeesrError: no such model, or its weights are missing and cannot be fetched.
     """
 
-    def __init__(self, name: str, dtype: str, offload: str) -> None:
-        self.name, self.dtype, self.offload = model_path(name), dtype, offload
+    def __init__(self, name: str, enlarger: str, dtype: str, offload: str) -> None:
+        self.name, self.enlarger = model_path(name), enlarger_path(enlarger)
+        self.dtype, self.offload = dtype, offload
         resolve(self.name)  # weights that are missing are told here, by the loader
         self._loaded: _Loaded | None = None
 
@@ -76,7 +77,7 @@ class Model:
             self._loaded = None  # first, so that both are never in memory
             at_first = torch.device("cpu")
             try:
-                restorer = load_restorer(self.name, dtype, at_first, steps=int(diffuse))
+                restorer = load_restorer(self.name, dtype, at_first, steps=int(diffuse), enlarger=self.enlarger)
             except ImportError as error:  # only the diffusion part needs them
                 raise SeesrError(
                     f"the diffusion part needs newer versions of diffusers and transformers ({error}); run pip install "
@@ -88,9 +89,9 @@ class Model:
 
 
 @lru_cache(maxsize=1)
-def open_model(name: str, dtype: str, offload: str) -> Model:
+def open_model(name: str, enlarger: str, dtype: str, offload: str) -> Model:
     """The model called `name`; the last one is kept, so that nodes share it from run to run."""
-    return Model(name, dtype, offload)
+    return Model(name, enlarger, dtype, offload)
 
 
 class _Loaded:

@@ -6,7 +6,7 @@ from .. import choices, sockets
 
 
 def model_inputs() -> list[io.Input]:
-    """The widgets that say which model, in which number format, and where it waits."""
+    """The widgets that say which model, with which enlarger, in which number format, and where it waits."""
     return [
         io.Combo.Input(
             "model",
@@ -14,6 +14,13 @@ def model_inputs() -> list[io.Input]:
             default="mini",
             tooltip="mini comes with SeeSR. sd2 and sd2-turbo are fetched at first use (13.8 GB). Model folders in "
             "models/seesr are listed too.",
+        ),
+        io.Combo.Input(
+            "enlarger",
+            options=choices.enlargers(),
+            default=choices.MODELS_OWN,
+            tooltip="What enlarges the photo first: the model's own network (bicubic for sd2), or a file of "
+            "models/upscale_models.",
         ),
         io.Combo.Input(
             "dtype",
@@ -46,7 +53,7 @@ class LoadModel(io.ComfyNode):
         )
 
     @classmethod
-    def execute(cls, model: str, dtype: str, offload: str) -> io.NodeOutput:
+    def execute(cls, model: str, enlarger: str, dtype: str, offload: str) -> io.NodeOutput:
         from ..models import open_model
 
-        return io.NodeOutput(open_model(model, dtype, offload))
+        return io.NodeOutput(open_model(model, enlarger, dtype, offload))

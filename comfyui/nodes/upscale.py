@@ -31,11 +31,19 @@ class Upscale(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, image: Any, model: str, dtype: str, offload: str, profile: str, mask: Any = None, **settings: Any
+        cls,
+        image: Any,
+        model: str,
+        enlarger: str,
+        dtype: str,
+        offload: str,
+        profile: str,
+        mask: Any = None,
+        **settings: Any,
     ) -> io.NodeOutput:
         from ..models import open_model
         from ..run import restore
 
-        opened = open_model(model, dtype, offload)
+        opened = open_model(model, enlarger, dtype, offload)
         restored, _, _ = restore(opened, image, profile, inputs.read_settings(settings), "", mask)
         return io.NodeOutput(restored)

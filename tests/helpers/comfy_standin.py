@@ -114,6 +114,8 @@ class Comfy:
                 "models_dir": str(self.models),
                 "add_model_folder_path": lambda name, path: None,
                 "get_folder_paths": lambda name: [str(self.models / name)],
+                "get_filename_list": lambda name: sorted(path.name for path in (self.models / name).glob("*")),
+                "get_full_path_or_raise": lambda name, file: str(self.models / name / file),
                 "get_input_directory": lambda: str(self.input),
             },
         }

@@ -18,7 +18,19 @@ C = TypeVar("C", bound=Callable[..., None])
 PANELS = {"size": "Size", "semantics": "Semantics", "sampling": "Sampling", "tiles": "Tiles", "files": "Files"}
 """Titles of the panels in --help, by group."""
 
-_OTHERS = ("device", "ext", "fit", "max_pixels", "model", "overwrite", "profile", "quality", "strip", "suffix")
+_OTHERS = (
+    "device",
+    "enlarger",
+    "ext",
+    "fit",
+    "max_pixels",
+    "model",
+    "overwrite",
+    "profile",
+    "quality",
+    "strip",
+    "suffix",
+)
 _OPTIONS = (
     {spec.name: f"--{spec.option}" for spec in SPECS.values()}
     | {name: "--" + name.replace("_", "-") for name in _OTHERS}

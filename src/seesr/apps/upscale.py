@@ -28,6 +28,14 @@ def upscale(
     profile: Annotated[
         str | None, typer.Option(help="Named settings: fast, paper, or the model's own, which are its default.")
     ] = None,
+    enlarger: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Another project's network in the place of the model's enlarger, as spandrel reads them.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     to: Annotated[
@@ -136,16 +144,17 @@ def upscale(
     exact = resolved.is_paper or profile == "paper" or fine
     place = choose_device(device)
     number_format = choose_dtype(dtype, place, exact)
-    recipe = make_recipe(options, model, folder, str(number_format).removeprefix("torch."))
+    recipe = make_recipe(options, model, folder, str(number_format).removeprefix("torch."), enlarger)
     if dry:
         from seesr.apps.jobs.dry_run import dry_run
 
-        dry_run(plan, options, recipe, folder, number_format, place)
+        dry_run(plan, options, recipe, folder, number_format, place, enlarger)
         return
 
     def load() -> "Restorer":
         steps = resolved.num_inference_steps
-        restorer = load_model(load_restorer, model, device, dtype, exact, profile=profile, steps=steps)
+        wanted = {"profile": profile, "steps": steps, "enlarger": enlarger}
+        restorer = load_model(load_restorer, model, device, dtype, exact, **wanted)
         for note in restorer.remarks(profile, given):
             say(f"note: {in_options(note)}")
         return restorer

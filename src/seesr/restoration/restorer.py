@@ -21,8 +21,8 @@ import torch
 from PIL import Image
 
 from seesr.errors import SeesrError, SeesrWarning
-from seesr.models.enlarger import Enlarger
 from seesr.models.tagging import PhotoTagger, Tag
+from seesr.models.tiled_enlarger import TiledEnlarger
 from seesr.photos.pictures import Picture, Picture16, to_tensor
 from seesr.restoration.color_fix import fix_colors
 from seesr.restoration.enlarging import enlarge_bicubic, enlarge_learned
@@ -61,7 +61,7 @@ class Restorer:
     unet: Denoiser | None
     controlnet: ControlNet | None
     scheduler: Scheduler | None
-    enlarger: Enlarger | None
+    enlarger: TiledEnlarger | None
     config: Any
     _execution_device: torch.device
     _loaded_scheduler: type[Any] | None = None
