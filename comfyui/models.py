@@ -5,7 +5,6 @@ enlarger. In between ComfyUI may move it out of the graphics card's memory for o
 """
 
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import comfy.model_management
@@ -23,8 +22,6 @@ from seesr.restoration.settings import Settings
 from .choices import PART_BY_PART, STAYS, enlarger_path, model_path
 
 _NETWORKS = ("tagger", "text_encoder", "enlarger", "vae", "controlnet", "unet")
-
-REQUIREMENTS = Path(__file__).resolve().parents[1] / "requirements.txt"
 
 
 class Model:
@@ -54,7 +51,9 @@ class Model:
 
     def restorer(self, profile: str | None, settings: Settings) -> Restorer:
         """The networks that a restoration with `settings` needs, loaded and on their device."""
-        return self._get(settings.num_inference_steps > 0, settings.is_paper or profile == "paper")
+        return self._get(
+            settings.num_inference_steps > 0, settings.is_paper or profile == "paper" or settings.bits == 16
+        )
 
     def tagger(self) -> Restorer:
         """A restorer whose `see` tells tags."""
@@ -78,10 +77,13 @@ class Model:
             at_first = torch.device("cpu")
             try:
                 restorer = load_restorer(self.name, dtype, at_first, steps=int(diffuse), enlarger=self.enlarger)
-            except ImportError as error:  # only the diffusion part needs them
+            except (ImportError, RuntimeError) as error:
+                if isinstance(error, RuntimeError) and "Failed to import" not in str(error):  # diffusers' own wording
+                    raise
+                reason = str(error).strip().partition("\n")[0]
                 raise SeesrError(
-                    f"the diffusion part needs newer versions of diffusers and transformers ({error}); run pip install "
-                    f"-U -r {REQUIREMENTS} in ComfyUI's Python, or choose the profile fast"
+                    f"the diffusion part needs newer packages ({reason}); run pip install -U diffusers transformers "
+                    "accelerate in ComfyUI's Python, or choose the profile fast, which needs none of them"
                 ) from error
             self._loaded = loaded = _Loaded(restorer, dtype, diffuse, device, self.offload)
         loaded.bring(0)
