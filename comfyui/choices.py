@@ -1,6 +1,7 @@
 """What the nodes' lists offer: models, profiles, number formats, where a model waits, folders of photos."""
 
 import json
+from importlib.resources import files
 from pathlib import Path
 
 import folder_paths
@@ -51,8 +52,6 @@ def enlarger_path(name: str) -> Path | None:
 def profiles() -> list[str]:
     """Every profile that one of the models has; the model's default first."""
     found: dict[str, None] = {}
-    from importlib.resources import files
-
     mini = Path(str(files("seesr"))) / "assets" / "mini"
     for folder in (mini, *_folders().values()):
         try:

@@ -51,9 +51,8 @@ class Model:
 
     def restorer(self, profile: str | None, settings: Settings) -> Restorer:
         """The networks that a restoration with `settings` needs, loaded and on their device."""
-        return self._get(
-            settings.num_inference_steps > 0, settings.is_paper or profile == "paper" or settings.bits == 16
-        )
+        exact = settings.is_paper or profile == "paper" or settings.bits == 16  # as the command decides
+        return self._get(settings.num_inference_steps > 0, exact)
 
     def tagger(self) -> Restorer:
         """A restorer whose `see` tells tags."""
@@ -61,7 +60,7 @@ class Model:
         if loaded is not None:
             loaded.bring(0)
             return loaded.restorer
-        return self._get(diffuse=False, exact=True)
+        return self._get(diffuse=False, exact=False)  # as the restore node's own look
 
     def make_room(self, photo: tuple[int, int], settings: Settings) -> None:
         """Let ComfyUI move other models away, and this one in, for a photo of that size (width, height)."""
