@@ -14,8 +14,10 @@ import torch
 from safetensors import SafetensorError
 
 import seesr
+from seesr.checkpoints.foreign import load_foreign_enlarger
 from seesr.checkpoints.registry import loading_errors, resolve
 from seesr.errors import SeesrError
+from seesr.models.tiled_enlarger import TiledEnlarger
 from seesr.restoration.restorer import Restorer
 from seesr.restoration.settings import Settings
 
@@ -74,20 +76,32 @@ def resolve_settings(name: str, profile: str | None, given: Mapping[str, Any]) -
 
 
 def load_restorer(
-    name: str, dtype: torch.dtype, device: torch.device, profile: str | None = None, steps: int | None = None
+    name: str,
+    dtype: torch.dtype,
+    device: torch.device,
+    profile: str | None = None,
+    steps: int | None = None,
+    enlarger: Path | None = None,
 ) -> Restorer:
     """The model called `name`, ready to restore with `profile`, or with `steps` denoising steps where they are given.
 
+    Args:
+        enlarger: file of a network that takes the place of the model's enlarger (`seesr.checkpoints.foreign`).
+
     Raises:
-        SeesrError: no such model or profile, or a damaged model.
+        SeesrError: no such model or profile, a damaged model, or an enlarger that cannot be used.
     """
+    foreign = None if enlarger is None else load_foreign_enlarger(enlarger, dtype)
     folder = resolve(name)
     with loading_errors(name):
         index = json.loads((folder / "model_index.json").read_text())
         chosen = LightRestorer(index).profile(profile)
         if not (chosen.num_inference_steps if steps is None else steps):
-            return _load_light(folder, index, dtype).to(device)
-    return load_pipeline(name, dtype, device)
+            parts = _LIGHT_PARTS if foreign is None else ("tagger",)
+            light = _load_light(folder, index, dtype, parts)
+            light.enlarger = light.enlarger or foreign
+            return light.to(device)
+    return load_pipeline(name, dtype, device, foreign)
 
 
 def load_tagger(name: str, dtype: torch.dtype, device: torch.device) -> Restorer:
@@ -115,8 +129,10 @@ def _load_light(
     return LightRestorer(index, **networks)
 
 
-def load_pipeline(name: str, dtype: torch.dtype, device: torch.device) -> Restorer:
-    """The model called `name` with all its networks.
+def load_pipeline(
+    name: str, dtype: torch.dtype, device: torch.device, enlarger: TiledEnlarger | None = None
+) -> Restorer:
+    """The model called `name` with all its networks; `enlarger`: in the place of its own.
 
     Raises:
         SeesrError: no such model, or a damaged one.
@@ -128,7 +144,7 @@ def load_pipeline(name: str, dtype: torch.dtype, device: torch.device) -> Restor
 
     logging.disable_progress_bar()
     transformers_logging.disable_progress_bar()
-    restorer: Restorer = SeeSRPipeline.from_pretrained(name, dtype=dtype).to(device)
+    restorer: Restorer = SeeSRPipeline.from_pretrained(name, dtype=dtype, enlarger=enlarger).to(device)
     return restorer
 
 

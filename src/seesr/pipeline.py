@@ -9,12 +9,14 @@ from diffusers import AutoencoderKL, DiffusionPipeline, SchedulerMixin
 from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, LOADABLE_CLASSES
 from transformers import CLIPTextModel, CLIPTokenizer
 
+from seesr.checkpoints.foreign import load_foreign_enlarger
 from seesr.checkpoints.model_folder import COMPONENTS, class_name, mark_folder
 from seesr.checkpoints.registry import loading_errors, resolve
 from seesr.devices import find_dtype
 from seesr.errors import SeesrError
 from seesr.models.autoencoder import Autoencoder
 from seesr.models.enlarger import Enlarger
+from seesr.models.foreign_enlarger import ForeignEnlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
 from seesr.models.tagging import PhotoTagger
 from seesr.restoration.restorer import Restorer
@@ -91,23 +93,28 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         Args:
             name: "mini", a model folder, or a hub id.
             kwargs: of `DiffusionPipeline.from_pretrained`; `dtype` (or `torch_dtype`), by name too, is float32 unless
-                given.
+                given. `enlarger` may be the file of another project's network (`seesr.checkpoints.foreign`).
 
         Raises:
-            SeesrError: no such model or number format, or its folder is damaged.
+            SeesrError: no such model or number format, its folder is damaged, or the enlarger cannot be used.
         """
         name = os.fspath(name)
         key = "torch_dtype" if "torch_dtype" in kwargs and "dtype" not in kwargs else "dtype"
         dtype = kwargs.get(key)
         kwargs[key] = find_dtype(dtype) if isinstance(dtype, str) else torch.float32 if dtype is None else dtype
+        enlarger = kwargs.pop("enlarger", None)
+        if isinstance(enlarger, str | os.PathLike):
+            enlarger = load_foreign_enlarger(Path(enlarger), kwargs[key])
         location = resolve(name)
         with loading_errors(name):
             pipeline: SeeSRPipeline = super().from_pretrained(location, **kwargs)
+        if enlarger is not None:
+            pipeline.register_modules(enlarger=enlarger)
         if kwargs.get("scheduler") is not None:
             pipeline._loaded_scheduler = type(None)  # the caller's choice, to be obeyed
         parts: tuple[Any, ...] = (pipeline.enlarger, pipeline.vae, pipeline.unet, pipeline.controlnet)
         for part in parts:
-            if part is not None:
+            if part is not None and part is not enlarger:  # which may not take its pixels in another order
                 part.to(memory_format=torch.channels_last)  # the faster layout for convolutions without a backward pass
         return pipeline
 
@@ -118,6 +125,16 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         config = loaded[0] if isinstance(loaded, tuple) else loaded
         config["_class_name"] = class_name(config)
         return loaded
+
+    def save_pretrained(self, save_directory: str | os.PathLike[str], *arguments: Any, **options: Any) -> None:
+        """As diffusers' own.
+
+        Raises:
+            SeesrError: another project's network is in the enlarger's place.
+        """
+        if isinstance(self.enlarger, ForeignEnlarger):
+            raise SeesrError(f"{self.enlarger.name} cannot be saved with the model; load the model without `enlarger`")
+        super().save_pretrained(save_directory, *arguments, **options)
 
     def save_config(self, save_directory: str | os.PathLike[str], *arguments: Any, **options: Any) -> None:
         """Write `model_index.json`, and beside it what makes the folder load in diffusers' own `DiffusionPipeline`."""

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from spandrel_standin import RepeatsPixels, install_spandrel
 
 from seesr.errors import SeesrError
 from seesr.evaluation.baselines import checkpoint, realesrgan, seesr_model, tiles
@@ -95,62 +96,20 @@ def test_missing_ncnn_is_said_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 # ----------------------------------------------------------------------------------------------------------- spandrel
 
 
-class StandIn(types.ModuleType):
-    """As much of spandrel as is used, with a network that repeats pixels."""
-
-    __version__ = "0"
-
-    class UnsupportedModelError(Exception): ...
-
-    class ModelTiling:
-        SUPPORTED, INTERNAL = object(), object()
-
-    class ImageModelDescriptor:
-        input_channels = output_channels = 3
-
-        def __init__(self, scale: int, tiling: object) -> None:
-            self.scale, self.tiling, self.sizes = scale, tiling, []  # type: ignore[var-annotated]
-
-        def to(self, device: torch.device) -> "StandIn.ImageModelDescriptor":
-            return self
-
-        def eval(self) -> "StandIn.ImageModelDescriptor":
-            return self
-
-        def __call__(self, x: torch.Tensor) -> torch.Tensor:
-            self.sizes.append(tuple(x.shape))
-            return x.repeat_interleave(self.scale, -1).repeat_interleave(self.scale, -2)
-
-    def __init__(self, **loads: Any) -> None:
-        super().__init__("spandrel")
-
-        class ModelLoader:
-            def load_from_file(self, file: Path) -> Any:
-                if isinstance(loads[file.stem], Exception):
-                    raise loads[file.stem]
-                return loads[file.stem]
-
-        self.ModelLoader = ModelLoader
-
-
 @pytest.fixture
 def spandrel(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    def install(**loads: Any) -> None:
+    def install(**networks: Any) -> None:
         checkpoint._load.cache_clear()
-        monkeypatch.setitem(sys.modules, "spandrel", StandIn(**loads))
-        monkeypatch.setitem(sys.modules, "spandrel_extra_arches", None)
+        install_spandrel(monkeypatch, networks)
 
     return install
 
 
 def test_spandrel_contract(spandrel: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = StandIn.ImageModelDescriptor(4, StandIn.ModelTiling.INTERNAL)
-    cut = StandIn.ImageModelDescriptor(2, StandIn.ModelTiling.SUPPORTED)
-    denoiser = StandIn.ImageModelDescriptor(1, StandIn.ModelTiling.SUPPORTED)
-    unknown = StandIn.UnsupportedModelError("no architecture fits")
-    spandrel(whole=whole, cut=cut, denoiser=denoiser, unknown=unknown, mask=object())
+    whole, cut, denoiser = RepeatsPixels(4, "INTERNAL"), RepeatsPixels(2), RepeatsPixels(1)
+    spandrel(whole=whole, cut=cut, denoiser=denoiser, mask=object())
     for stem in ("whole", "cut", "denoiser", "unknown", "mask"):
-        (tmp_path / f"{stem}.pth").write_bytes(stem.encode())
+        torch.save({stem: torch.zeros(1)}, tmp_path / f"{stem}.pth")
 
     image = picture(300, 20)
     assert difference(restored(f"spandrel:{tmp_path / 'whole.pth'}", image), image.resize((1200, 80), 0)) == 0
@@ -159,7 +118,7 @@ def test_spandrel_contract(spandrel: Callable[..., None], tmp_path: Path, monkey
     assert max(size[-1] for size in cut.sizes) <= tiles.TILE
 
     for stem, match in {
-        "unknown": r"unknown\.pth: spandrel cannot read it \(no architecture fits\)",
+        "unknown": r"unknown\.pth: holds no architecture that spandrel 0 knows",
         "mask": r"mask\.pth: is no network from colour picture to colour picture",
         "denoiser": r"denoiser\.pth: does not enlarge",
     }.items():
@@ -171,10 +130,10 @@ def test_spandrel_contract(spandrel: Callable[..., None], tmp_path: Path, monkey
     name = f"spandrel:{tmp_path / 'whole.pth'}"
     before = make_method(name, CPU)
     assert before.settings["sha256"] in before.identity
-    (tmp_path / "whole.pth").write_bytes(b"other weights")
+    torch.save({"whole": torch.ones(1)}, tmp_path / "whole.pth")
     assert make_method(name, CPU).identity != before.identity
     monkeypatch.setitem(sys.modules, "spandrel", None)
-    with pytest.raises(SeesrError, match=r"needs spandrel and torchvision .*pip install spandrel"):
+    with pytest.raises(SeesrError, match=r"needs spandrel and torchvision .*pip install 'seesr\[spandrel\]'"):
         make_method(name, CPU)
 
 

@@ -163,3 +163,15 @@ def test_a_late_start_is_noised_to_its_step(tiny: Reference) -> None:
         assert share == pytest.approx(noise, abs=0.002)
         assert share**2 + kept**2 == pytest.approx(1, abs=1e-5)
     assert torch.equal(start_latents(scheduler, ones, zeros, "lr-clean", 400), ones)
+
+
+def test_an_embedding_may_be_given(pipeline: SeeSRPipeline, photo: Image.Image) -> None:
+    plain = pipeline(photo, **SMALL).images[0]
+    _, own = pipeline.see(photo)
+    assert own is not None
+    assert torch.equal(pipeline(photo, image_embeds=own, **SMALL).images[0], plain)
+    other = pipeline([photo, photo], image_embeds=torch.cat([own, 9 - own]), **SMALL).images
+    assert torch.equal(other[0], plain)
+    assert not torch.equal(other[1], plain)
+    with pytest.raises(SeesrError, match="`image_embeds` cannot be of"):
+        pipeline(photo, image_embeds=torch.cat([own, own]), **SMALL)

@@ -6,6 +6,7 @@ import torch
 from accelerate import init_empty_weights
 
 from seesr.checkpoints.files import read_json
+from seesr.checkpoints.foreign import load_foreign_enlarger
 from seesr.checkpoints.meta import as_meta, meta_networks
 from seesr.devices import measure_rates
 from seesr.restoration.estimate import Estimate, estimate_networks
@@ -32,16 +33,20 @@ def estimate(
     on_gpu: bool = False,
     profile: str | None = None,
     steps: int | None = None,
+    enlarger: Path | None = None,
 ) -> Estimate:
     """What restoring a photo of `size` (width, height) takes with the model in `folder`.
 
-    profile: the model's default one if None. steps: denoising steps, instead of the profile's.
+    profile: the model's default one if None. steps: denoising steps, instead of the profile's. enlarger: file of a
+    network in the place of the model's enlarger.
 
     Raises:
-        SeesrError: a config is missing or damaged.
+        SeesrError: a config is missing or damaged, or the enlarger cannot be used.
     """
     index = read_json(folder / "model_index.json")
     networks = meta_networks(folder, dtype)
+    if enlarger is not None:
+        networks["enlarger"] = load_foreign_enlarger(enlarger, dtype).to("meta")
     name = profile or index.get("default_profile", "paper")
     settings = choose_profile(name, index.get("profiles", {}), "unet" in networks)
     settings = settings.with_overrides(num_inference_steps=steps)

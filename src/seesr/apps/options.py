@@ -19,8 +19,8 @@ PANELS = {"size": "Size", "semantics": "Semantics", "sampling": "Sampling", "til
 """Titles of the panels in --help, by group."""
 
 _SAME = (
-    *("device", "dtype", "ext", "fit", "keep", "max_pixels", "model", "overwrite", "profile", "quality", "samples"),
-    *("strip", "suffix"),
+    *("device", "dtype", "enlarger", "ext", "fit", "keep", "max_pixels", "model", "overwrite", "profile", "quality"),
+    *("samples", "strip", "suffix"),
     *("against", "archive", "degrade", "detector", "instances", "limit", "panoptic", "segmenter"),  # measuring
     *("allowed_failures", "checks", "host", "hr", "lr", "mode", "photos", "port", "questions", "real"),  # the study
 )

@@ -29,6 +29,14 @@ def upscale(
     profile: Annotated[
         str | None, typer.Option(help="Named settings: fast, paper, or the model's own, which are its default.")
     ] = None,
+    enlarger: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Another project's network in the place of the model's enlarger, as spandrel reads them.",
+            show_default=False,
+        ),
+    ] = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
     to: Annotated[
@@ -161,18 +169,20 @@ def upscale(
     wanted = [options] + [
         replace(options, settings=options.settings | {"seed": first + number}) for number in range(1, len(plans))
     ]
-    recipes = [make_recipe(each, model, folder, str(number_format).removeprefix("torch.")) for each in wanted]
+    name = str(number_format).removeprefix("torch.")
+    recipes = [make_recipe(each, model, folder, name, enlarger) for each in wanted]
     if dry:
         from seesr.apps.jobs.dry_run import dry_run
 
         for each in zip(plans, wanted, recipes):
-            dry_run(*each, folder, number_format, place)
+            dry_run(*each, folder, number_format, place, enlarger)
         return
 
     @cache
     def load() -> "Restorer":
         steps = resolved.num_inference_steps
-        restorer = load_model(load_restorer, model, device, dtype, exact, profile=profile, steps=steps)
+        wanted = {"profile": profile, "steps": steps, "enlarger": enlarger}
+        restorer = load_model(load_restorer, model, device, dtype, exact, **wanted)
         for note in restorer.remarks(profile, given):
             say(f"note: {in_options(note)}")
         return restorer

@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import warnings
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -26,7 +27,7 @@ WEIGHT_FILES = (
     "model.fp16.safetensors",
     int8.FILE_NAME,
 )
-_WRAPPERS = ("model", "state_dict", "params_ema", "params")
+_WRAPPERS = ("model", "state_dict", "params_ema", "params", "params-ema", "model_state_dict", "net")
 
 
 def read_state_dict(path: Path) -> StateDict:
@@ -46,6 +47,12 @@ def read_state_dict(path: Path) -> StateDict:
             warnings.simplefilter("ignore")  # advice on pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (SafetensorError, OSError, RuntimeError, pickle.UnpicklingError, EOFError, ValueError, KeyError) as error:
+        if isinstance(error, pickle.UnpicklingError) and re.search("GLOBAL|Unsupported (class|operand)", str(error)):
+            raise SeesrError(
+                f"{path}: holds more than numbers, which could be a program; none of it was run. Ask for a .safetensors"
+            ) from error
+        if "TorchScript" in str(error):
+            raise SeesrError(f"{path}: is a TorchScript program, not weights; ask for a .safetensors") from error
         raise SeesrError(f"{path}: not a readable checkpoint; it may be cut short: fetch it again") from error
     for key in _WRAPPERS:
         if isinstance(content, Mapping) and isinstance(content.get(key), Mapping):

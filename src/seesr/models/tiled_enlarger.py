@@ -1,4 +1,4 @@
-"""What learned 4x enlargers share: tiles of bounded memory, the photo's own colours, weights between trainings."""
+"""What learned enlargers share: tiles of bounded memory, the photo's own colours, weights between trainings."""
 
 from collections.abc import Callable, Iterator, Mapping
 
@@ -20,12 +20,16 @@ rounds; one 16 from it by 1.7.
 
 
 class TiledEnlarger(Network):
-    """A network whose `forward` takes (B, 3, h, w) in [0, 1] to (B, 3, 4h, 4w), nominally in [0, 1] but not clamped.
+    """A network whose `forward` takes (B, 3, h, w) in [0, 1] to (B, 3, kh, kw), nominally in [0, 1] but not clamped.
 
+    scale: how many times as large the result is, the k here and below; 4 of this project's own.
+    can_be_cut: whether a photo may be worked on in tiles.
     anchor: side, in pixels of the photo, of the squares whose mean colour `enlarge` keeps (see `anchored`); 0: it shows
         what the network says.
     """
 
+    scale: int = SCALE
+    can_be_cut: bool = True
     anchor: int = 0
 
     @torch.no_grad()
@@ -36,13 +40,13 @@ class TiledEnlarger(Network):
         overlap: int | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> Tensor:
-        """The photo enlarged 4x and clamped to [0, 1]; arguments as for `enlarge_rows`.
+        """The photo enlarged and clamped to [0, 1]; arguments as for `enlarge_rows`.
 
         Returns:
-            (B, 3, 4h, 4w) in [0, 1], on the device and of the dtype of `image`.
+            (B, 3, kh, kw) in [0, 1], on the device and of the dtype of `image`.
         """
         height, width = image.shape[-2:]
-        result, top = image.new_empty(*image.shape[:-2], SCALE * height, SCALE * width), 0
+        result, top = image.new_empty(*image.shape[:-2], self.scale * height, self.scale * width), 0
         for rows in self.enlarge_rows(image, tile, overlap, progress):
             result[..., top : top + rows.shape[-2], :] = rows
             top += rows.shape[-2]
@@ -67,28 +71,31 @@ class TiledEnlarger(Network):
             progress: called with the number of tiles done and of all.
 
         Yields:
-            (B, 3, rows, 4w) in [0, 1], on the device and of the dtype of `image`, which need not be the network's; its
+            (B, 3, rows, kw) in [0, 1], on the device and of the dtype of `image`, which need not be the network's; its
             values hold until the next rows are asked for.
         """
         height, width = image.shape[-2:]
         overlap = min(OVERLAP, tile * OVERLAP // TILE) if overlap is None else overlap
-        if height <= tile and width <= tile:
+        if (height <= tile and width <= tile) or not self.can_be_cut:
             result = self._enlarge_tile(image)
             progress(1, 1)
             yield result
             return
+        k = self.scale
         tops, lefts = even_starts(height, tile, overlap), even_starts(width, tile, overlap)
-        across = _tile_weights(lefts, width, tile, overlap, image)
-        rows, done = image.new_zeros(*image.shape[:-2], SCALE * min(tile, height), SCALE * width), 0
-        for top, down, following in zip(tops, _tile_weights(tops, height, tile, overlap, image), [*tops[1:], height]):
+        across = _tile_weights(lefts, width, tile, overlap, image, k)
+        rows, done = image.new_zeros(*image.shape[:-2], k * min(tile, height), k * width), 0
+        for top, down, following in zip(
+            tops, _tile_weights(tops, height, tile, overlap, image, k), [*tops[1:], height]
+        ):
             for left, weight in zip(lefts, across):
                 enlarged = self._enlarge_tile(image[..., top : top + tile, left : left + tile])
-                enlarged *= down[:, None] * weight  # (B, 3, 4*tile, 4*tile)
-                x = SCALE * left
+                enlarged *= down[:, None] * weight  # (B, 3, k*tile, k*tile)
+                x = k * left
                 rows[..., x : x + enlarged.shape[-1]] += enlarged
                 done += 1
                 progress(done, len(tops) * len(lefts))
-            finished = SCALE * (following - top)
+            finished = k * (following - top)
             yield rows[..., :finished, :]
             begun = rows[..., finished:, :].clone()  # its lower neighbours are to be added
             rows.zero_()[..., : begun.shape[-2], :] = begun
@@ -129,15 +136,15 @@ def interpolate_weights(a: Mapping[str, Tensor], b: Mapping[str, Tensor], weight
     return {name: torch.lerp(a[name].float(), b[name].float(), weight).to(a[name].dtype) for name in a}
 
 
-def _tile_weights(starts: list[int], size: int, tile: int, overlap: int, like: Tensor) -> list[Tensor]:
-    """Blending weights of each tile along one side, (4*tile,), which add up to 1 at every pixel of the result.
+def _tile_weights(starts: list[int], size: int, tile: int, overlap: int, like: Tensor, scale: int) -> list[Tensor]:
+    """Blending weights of each tile along one side, (scale*tile,), which add up to 1 at every pixel of the result.
 
     They are 0 in the outer quarter of the overlap and 1 from three quarters on, except at the borders of the photo.
     """
     tile = min(tile, size)
-    position = torch.arange(SCALE * tile, device=like.device) + 0.5
-    up = ((position / SCALE - overlap / 4) / (overlap / 2)).clamp(0, 1)
-    total = torch.zeros(SCALE * size, device=like.device)
+    position = torch.arange(scale * tile, device=like.device) + 0.5
+    up = ((position / scale - overlap / 4) / (overlap / 2)).clamp(0, 1)
+    total = torch.zeros(scale * size, device=like.device)
     weights = []
     for start in starts:
         weight = torch.ones_like(position)
@@ -146,5 +153,5 @@ def _tile_weights(starts: list[int], size: int, tile: int, overlap: int, like: T
         if start + tile < size:
             weight *= up.flip(0)
         weights.append(weight)
-        total[SCALE * start : SCALE * (start + tile)] += weight
-    return [(w / total[SCALE * s : SCALE * (s + tile)]).to(like.dtype) for w, s in zip(weights, starts)]
+        total[scale * start : scale * (start + tile)] += weight
+    return [(w / total[scale * s : scale * (s + tile)]).to(like.dtype) for w, s in zip(weights, starts)]

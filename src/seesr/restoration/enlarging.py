@@ -12,8 +12,7 @@ import torch
 from PIL import Image
 
 from seesr.errors import SeesrError
-from seesr.models.enlarger import SCALE as ENLARGER_SCALE
-from seesr.models.enlarger import Enlarger
+from seesr.models.tiled_enlarger import TiledEnlarger
 from seesr.photos.pictures import Picture, Picture16, to_picture, to_tensor
 from seesr.restoration.sizes import output_size
 from seesr.tiling.geometry import LATENT_FACTOR
@@ -56,7 +55,7 @@ def enlarge_bicubic(image: P, scale: float, process_size: int) -> P:
 
 
 def enlarge_learned(
-    enlarger: Enlarger,
+    enlarger: TiledEnlarger,
     image: Picture,
     scale: float,
     process_size: int,
@@ -77,7 +76,7 @@ def enlarge_learned(
     """
     image = _large_enough(image, scale, process_size)
     size = output_size(image.width, image.height, scale)
-    enlarged = ENLARGER_SCALE * image.width, ENLARGER_SCALE * image.height
+    enlarged = enlarger.scale * image.width, enlarger.scale * image.height
     rows = _Rows(enlarged, size, sixteen_bit)
     for finished in enlarger.enlarge_rows(to_tensor(image), tile, progress=progress):
         for part in finished.split(_AT_ONCE, 2):

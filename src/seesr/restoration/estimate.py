@@ -81,7 +81,7 @@ def estimate_networks(
     latent_tiles = plan_tiles(
         rows, columns, settings.latent_tile_size, settings.latent_tile_overlap, settings.tile_blend
     )
-    enlarger_tiles = math.prod(len(even_starts(side, TILE, OVERLAP)) for side in (height, width))
+    enlarger_tiles = 0
     stages = []
     embedding: tuple[int, ...] = ()
     if tagger := networks.get("tagger"):
@@ -89,7 +89,9 @@ def estimate_networks(
         stages.append(_dry("tags", lambda: tagger(_zeros(dtype, 1, 3, side, side))))
         embedding = tuple(tagger(_zeros(dtype, 1, 3, side, side)).image_embeds.shape[1:])
     if enlarger := networks.get("enlarger"):
-        tile = _zeros(dtype, 1, 3, min(height, TILE), min(width, TILE))
+        most = TILE if enlarger.can_be_cut else max(height, width)
+        tile = _zeros(enlarger.dtype, 1, 3, min(height, most), min(width, most))
+        enlarger_tiles = math.prod(len(even_starts(side, most, OVERLAP)) for side in (height, width))
         stages.append(_dry("enlarge", lambda: enlarger(tile), enlarger_tiles))
     parts = ("tagger", "enlarger", "vae", "unet", "controlnet")
     needs = Needs(SimpleNamespace(**{part: networks.get(part) for part in parts}), size, scale, settings, on_gpu)
@@ -102,7 +104,7 @@ def estimate_networks(
         profile=name,
         steps=settings.num_inference_steps,
         tiles=len(latent_tiles) if diffuse else 0,
-        enlarger_tiles=enlarger_tiles if "enlarger" in networks else 0,
+        enlarger_tiles=enlarger_tiles,
         weights=weights,
         pictures=needs.pictures,
         working=working,

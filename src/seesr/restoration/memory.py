@@ -98,7 +98,8 @@ def changes(
 ) -> str:
     """What of the picture a limit has changed, as a note for the user; "" if nothing."""
     needs, smaller = Needs(networks, photo, scale, wished), []
-    if networks.enlarger is not None and plan.enlarger_tile < min(TILE, max(needs.given)):
+    cut = networks.enlarger is not None and networks.enlarger.can_be_cut
+    if cut and plan.enlarger_tile < min(TILE, max(needs.given)):
         smaller.append("enlarger's")
     columns, rows = needs.latent
     pieces = {

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from seesr.models.enlarger import Enlarger
 from seesr.models.tagging import PhotoTagger
+from seesr.models.tiled_enlarger import TiledEnlarger
 from seesr.photos.pictures import Picture
 from seesr.restoration.interfaces import VAE, ControlNet, Denoiser, Scheduler, TextEncoder, Tokenizer
 from seesr.restoration.profiles import choose_profile
@@ -31,7 +31,7 @@ class RestorationModel:
     unet: Denoiser | None
     controlnet: ControlNet | None
     scheduler: Scheduler | None
-    enlarger: Enlarger | None
+    enlarger: TiledEnlarger | None
     config: Any
     _execution_device: torch.device
     _loaded_scheduler: type[Any] | None = None

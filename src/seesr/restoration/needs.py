@@ -13,7 +13,6 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from seesr.models.enlarger import SCALE
 from seesr.photos.limits import picture_bytes
 from seesr.restoration.grounding import Grounding
 from seesr.restoration.live_bytes import LiveBytes
@@ -71,8 +70,8 @@ class Needs:
         network, (width, height) = self.networks.enlarger, self.given
         if network is None:
             return 0
-        across, down = min(tile, width), min(tile, height)
-        rows = 0 if self.on_gpu else _ROW_BYTES * SCALE * SCALE * width * down
+        across, down = (min(tile, width), min(tile, height)) if network.can_be_cut else (width, height)
+        rows = 0 if self.on_gpu else _ROW_BYTES * network.scale**2 * width * down
         once = _once(network, (down, across), lambda: peak(lambda: network.forward(zeros(network, 3, down, across))))
         return int(_SPARE * once) + rows
 

@@ -59,6 +59,7 @@ class Restorer(RestorationModel):
         *,
         profile: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        image_embeds: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: Literal[True] = True,
         callback: Callback | None = None,
@@ -73,6 +74,7 @@ class Restorer(RestorationModel):
         *,
         profile: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        image_embeds: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: Literal[False],
         callback: Callback | None = None,
@@ -88,6 +90,7 @@ class Restorer(RestorationModel):
         *,
         profile: str | None = None,
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
+        image_embeds: torch.Tensor | None = None,
         output_type: str = "pil",
         return_dict: bool = True,
         callback: Callback | None = None,
@@ -104,6 +107,8 @@ class Restorer(RestorationModel):
                 batch of arrays or tensors, or a list of any of these.
             profile: a named set of settings: "paper", "fast", or one of the model's own.
             generator: on the CPU, one a photo, instead of `seed`.
+            image_embeds: representation embeddings, (1, n, d) or one a photo, (B, n, d), instead of what the tagger
+                makes of the photo and of each tile.
             output_type: "pil", "np" or "pt".
             return_dict: False gives a plain tuple, the images first.
             callback: told of progress.
@@ -124,6 +129,8 @@ class Restorer(RestorationModel):
         generators = [generator] if isinstance(generator, torch.Generator) else generator
         if generators is not None and len(generators) != len(photos):
             raise SeesrError(f"{len(photos)} photos need as many generators, not {len(generators)}")
+        if image_embeds is not None and (image_embeds.ndim != 3 or len(image_embeds) not in (1, len(photos))):
+            raise SeesrError(f"`image_embeds` cannot be of {tuple(image_embeds.shape)} for {len(photos)} photos")
         for note in self.remarks(profile, settings):
             warnings.warn(note, SeesrWarning, stacklevel=_CALLER)
 
@@ -135,7 +142,8 @@ class Restorer(RestorationModel):
             overlaps = overlap_note(regions, photo.size)
             plan, fitting, note = self._plan(photo, chosen)
             note = "; ".join(filter(None, [note, overlaps]))
-            look = self._restore(photo, fitting, plan, deepcopy(scheduler), source, tell, out)
+            embeds = None if image_embeds is None else image_embeds[i % len(image_embeds)][None]
+            look = self._restore(photo, fitting, plan, deepcopy(scheduler), source, embeds, tell, out)
             out.notes.append(note)
             if tag_maps:
                 out.tag_maps.append(self._maps(look.seen, [tag.name for tag in look.tags]))
@@ -152,6 +160,7 @@ class Restorer(RestorationModel):
         plan: WorkPlan,
         scheduler: Scheduler | None,
         generator: torch.Generator,
+        image_embeds: torch.Tensor | None,
         callback: Callback,
         out: SeeSROutput,
     ) -> "Look":
@@ -160,7 +169,7 @@ class Restorer(RestorationModel):
 
         # 1, 2. What is in the photo: tags for the text prompt, the embedding for RCA
         with _timed(seconds, "tags"):
-            seen = self._look(photo, settings)
+            seen = self._look(photo, settings, image_embeds)
         callback(Progress("tags", 1, 1))
 
         # 3. The photo at output size
@@ -183,7 +192,7 @@ class Restorer(RestorationModel):
         # 4 to 10. Diffusion and colour fix
         picture = enlarged
         if scheduler is not None:
-            looks = self._look_at_tiles(photo, enlarged, seen, settings, callback)
+            looks = self._look_at_tiles(photo, enlarged, seen, settings, image_embeds, callback)
             picture = self._diffuse(
                 enlarged, photo.size, looks, settings, plan, scheduler, generator, callback, seconds
             )
@@ -248,11 +257,14 @@ class Restorer(RestorationModel):
         states: torch.Tensor = text_encoder(tokens.input_ids.to(device), **options)[0]
         return states
 
-    def _look(self, photo: Picture, settings: Settings) -> "Look":
+    def _look(self, photo: Picture, settings: Settings, given: torch.Tensor | None) -> "Look":
+        """given: the embedding that is to be used instead of the tagger's."""
         found, seen = self.see(photo)
         chosen = choose_tags([tag.name for tag in found], settings.tags, settings.exclude_tags)
         prompt = build_prompt(chosen, settings.prompt, settings.added_prompt, self.tokenizer, settings.reserve_prompt)
-        image_embeds = torch.zeros_like(seen) if seen is not None and not settings.use_image_embeds else seen
+        image_embeds = seen if given is None else given.to(self._execution_device)
+        if image_embeds is not None and not settings.use_image_embeds:
+            image_embeds = torch.zeros_like(image_embeds)
         grounding = None
         if settings.ground_tags and settings.num_inference_steps and self.tagger is not None and self.tokenizer:
             vocabulary = self.tagger.config.tags
@@ -280,6 +292,7 @@ class Restorer(RestorationModel):
         enlarged: Picture,
         whole: "Look",
         settings: Settings,
+        image_embeds: torch.Tensor | None,
         callback: Callback,
     ) -> list["Look"]:
         """One look for all tiles, or one at the part of the photo under each."""
@@ -291,7 +304,7 @@ class Restorer(RestorationModel):
         looks = []
         for done, tile in enumerate(tiles, 1):
             box = photo_box(tile.scaled(LATENT_FACTOR).box, enlarged.size, photo.size)
-            looks.append(self._look(photo.crop(box), settings))
+            looks.append(self._look(photo.crop(box), settings, image_embeds))
             callback(Progress("tags", done, len(tiles)))
         return looks
 

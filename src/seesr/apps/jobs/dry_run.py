@@ -22,12 +22,19 @@ _NAMED = 5
 
 
 def dry_run(
-    plan: Plan, options: RestoreOptions, recipe: Recipe, model: Path, dtype: torch.dtype, device: torch.device
+    plan: Plan,
+    options: RestoreOptions,
+    recipe: Recipe,
+    model: Path,
+    dtype: torch.dtype,
+    device: torch.device,
+    enlarger: Path | None = None,
 ) -> None:
-    """Tell what `run_plan` would do. model: the folder of the model.
+    """Tell what `run_plan` would do. model: the folder of the model. enlarger: as for `load_restorer`.
 
     Raises:
-        SeesrError: results of other settings stand there; a config of the model is missing or damaged.
+        SeesrError: results of other settings stand there; a config of the model is missing or damaged; the enlarger
+            cannot be used.
     """
     tell_left_out(plan)
     waiting, done, problems = _split(plan, options, recipe)
@@ -44,7 +51,7 @@ def dry_run(
         say(f"{counts}; nothing was written")
         return
     share = len(waiting) / len(sizes)
-    least, most = (duration(share * seconds) for seconds in _seconds(sizes, model, options, dtype, device))
+    least, most = (duration(share * seconds) for seconds in _seconds(sizes, model, options, dtype, device, enlarger))
     say(f"{counts}: about {least if least == most else f'{least} to {most}'}; nothing was written")
 
 
@@ -93,6 +100,7 @@ def _seconds(
     options: RestoreOptions,
     dtype: torch.dtype,
     device: torch.device,
+    enlarger: Path | None,
 ) -> tuple[float, float]:
     """(least, most) for all `sizes`: the networks run dry on the photo of middle size, and the others by their area."""
     from seesr.apps.estimates import estimate, seconds_span
@@ -105,7 +113,8 @@ def _seconds(
     size, scale = ordered[len(ordered) // 2]
     wishes = options.settings
     on_gpu = device.type == "cuda"
-    needs = estimate(model, size, scale, dtype, on_gpu, wishes.get("profile"), wishes.get("num_inference_steps"))
+    asked = wishes.get("profile"), wishes.get("num_inference_steps")
+    needs = estimate(model, size, scale, dtype, on_gpu, *asked, enlarger)
     least, most, _ = seconds_span(needs, device, dtype)
     share = sum(map(area, sizes)) / area((size, scale))
     return least * share, most * share

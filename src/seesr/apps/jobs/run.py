@@ -6,7 +6,7 @@ from pathlib import Path
 
 from seesr.apps.jobs.database import Print, Recipe
 from seesr.apps.jobs.folder import Plan
-from seesr.apps.jobs.identity import model_identity
+from seesr.apps.jobs.identity import file_identity, model_identity
 from seesr.apps.jobs.manifest import Manifest
 from seesr.apps.jobs.restore import RestoreOptions
 from seesr.apps.jobs.work import Stopped, Work, is_done
@@ -20,9 +20,16 @@ INTERRUPTED = 130  # what shells expect of a program that Ctrl-C ended
 _SHOWN = 3
 
 
-def make_recipe(options: RestoreOptions, model: str, folder: Path, dtype: str) -> Recipe:
-    """What makes the results of a run with the model in `folder`."""
-    return Recipe({**options.described(), "dtype": dtype}, model_identity(model, folder))
+def make_recipe(options: RestoreOptions, model: str, folder: Path, dtype: str, enlarger: Path | None = None) -> Recipe:
+    """What makes the results of a run with the model in `folder`; enlarger: file of a network in the model's place.
+
+    Raises:
+        SeesrError: the enlarger's file cannot be read.
+    """
+    described = {**options.described(), "dtype": dtype}
+    if enlarger is not None:
+        described["enlarger"] = file_identity(enlarger)
+    return Recipe(described, model_identity(model, folder))
 
 
 def tell_left_out(plan: Plan) -> None:

@@ -1,0 +1,1 @@
+"""The nodes, one file each; what they do when they run is imported then."""
