@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from seesr.models.flat_sides import Margins, cut, flat_margins
 from seesr.models.network import Network
 from seesr.tiling.geometry import even_starts
 
@@ -63,7 +64,8 @@ class TiledEnlarger(Network):
         """Enlarge a photo of any size in overlapping tiles of one shape; yields the result from top to bottom.
 
         Args:
-            image: (B, 3, h, w) in [0, 1], of any size.
+            image: (B, 3, h, w) in [0, 1], of any size. It is continued beyond its flat sides, see
+                `seesr.models.flat_sides`.
             tile: side of a tile in pixels of `image`. Memory is bounded by it, but for one row of tiles of the result.
             overlap: pixels that neighbouring tiles share, by itself `OVERLAP` or the same part of a smaller tile; the
                 blend is linear across the middle half of them, so that no pixel is taken from nearer than `overlap / 4`
@@ -74,10 +76,37 @@ class TiledEnlarger(Network):
             (B, 3, rows, kw) in [0, 1], on the device and of the dtype of `image`, which need not be the network's; its
             values hold until the next rows are asked for.
         """
-        height, width = image.shape[-2:]
+        k, margins = self.scale, flat_margins(image)
+        across = slice(k * margins.left, k * (margins.left + image.shape[-1]))
+        top, skipped = 0, k * margins.top  # rows of the result yielded, and rows above it
+        for rows in self._enlarge_rows(image, margins, tile, overlap, progress):
+            above = min(skipped, rows.shape[-2])
+            skipped -= above
+            finished = rows[..., above : above + k * image.shape[-2] - top, across]
+            if finished.shape[-2]:
+                top += finished.shape[-2]
+                yield finished
+
+    def _enlarge_rows(
+        self,
+        image: Tensor,
+        margins: Margins,
+        tile: int,
+        overlap: int | None,
+        progress: Callable[[int, int], None],
+    ) -> Iterator[Tensor]:
+        """As `enlarge_rows`, for the photo continued by `margins`, whose rows and columns are yielded too."""
+        height = image.shape[-2] + margins.top + margins.bottom
+        width = image.shape[-1] + margins.left + margins.right
+
+        def part(top: int, left: int) -> Tensor:
+            return cut(image, top - margins.top, left - margins.left, min(tile, height), min(tile, width))
+
         overlap = min(OVERLAP, tile * OVERLAP // TILE) if overlap is None else overlap
-        if (height <= tile and width <= tile) or not self.can_be_cut:
-            result = self._enlarge_tile(image)
+        if not self.can_be_cut:
+            tile = max(height, width)
+        if height <= tile and width <= tile:
+            result = self._enlarge_tile(part(0, 0))
             progress(1, 1)
             yield result
             return
@@ -89,7 +118,7 @@ class TiledEnlarger(Network):
             tops, _tile_weights(tops, height, tile, overlap, image, k), [*tops[1:], height]
         ):
             for left, weight in zip(lefts, across):
-                enlarged = self._enlarge_tile(image[..., top : top + tile, left : left + tile])
+                enlarged = self._enlarge_tile(part(top, left))
                 enlarged *= down[:, None] * weight  # (B, 3, k*tile, k*tile)
                 x = k * left
                 rows[..., x : x + enlarged.shape[-1]] += enlarged

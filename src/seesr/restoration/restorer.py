@@ -212,51 +212,6 @@ class Restorer(RestorationModel):
 
     # ------------------------------------------------------------------------------------------------ the parts
 
-    @torch.inference_mode()
-    def see(self, photo: Picture) -> tuple[list[Tag], torch.Tensor | None]:
-        """Tags of a photo that are on, and its representation embedding, (1, n, d); ([], None) without a tagger."""
-        if self.tagger is None:
-            return [], None
-        pixels = to_tensor(photo).to(self._execution_device)
-        pixels = self.tagger.preprocess(pixels).to(next(self.tagger.parameters()).dtype)
-        seen = self.tagger(pixels)
-        return self.tagger.tags_on(seen.logits[0]), seen.image_embeds
-
-    @torch.inference_mode()
-    def look_where(self, photo: Picture) -> tuple[list[Tag], torch.Tensor]:
-        """Tags of a photo that are on, and where in it each is seen: (tags, h, w), float32 in [0, 1], on the CPU.
-
-        The maps' cells are the tagger's image tokens, 12 x 12 of the paper's, and cover the whole photo, whatever its
-        shape; see `seesr.models.tagging.PhotoTagger.tag_maps`. (0, 1, 1) without a tagger.
-        """
-        found, image_embeds = self.see(photo)
-        return found, self._maps(image_embeds, [tag.name for tag in found])
-
-    def _maps(self, image_embeds: torch.Tensor | None, tags: Sequence[str]) -> torch.Tensor:
-        if self.tagger is None or image_embeds is None:
-            return torch.zeros(0, 1, 1)
-        if hasattr(self.tagger, "_hf_hook"):  # offloaded by diffusers, which is slow to import
-            from seesr.tiling.vae import fetch_offloaded
-
-            fetch_offloaded(self.tagger)
-        return self.tagger.tag_maps(image_embeds, tags).cpu()
-
-    def encode_prompts(self, texts: list[str], mask: torch.Tensor | None = None) -> torch.Tensor:
-        """(len(texts), 77, width): last hidden states of the text tower.
-
-        mask: (1, 1, 77, 77), added to the scores of its attention in place of the causal mask.
-        """
-        tokenizer, text_encoder = self.tokenizer, self.text_encoder
-        assert tokenizer is not None
-        assert text_encoder is not None
-        tokens = tokenizer(
-            texts, padding="max_length", max_length=tokenizer.model_max_length, truncation=True, return_tensors="pt"
-        )
-        device = self._execution_device
-        options = {} if mask is None else {"attention_mask": mask.to(device, text_encoder.dtype)}
-        states: torch.Tensor = text_encoder(tokens.input_ids.to(device), **options)[0]
-        return states
-
     def _look(self, photo: Picture, settings: Settings, given: torch.Tensor | None) -> "Look":
         """given: the embedding that is to be used instead of the tagger's."""
         found, seen = self.see(photo)
