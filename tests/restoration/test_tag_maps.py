@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from taggers import save_small_ram
 from torch import nn
 
 from conftest import ROOT, Outcome, Reference
@@ -85,6 +86,19 @@ def test_ram_attention_in_two_steps_is_attention() -> None:
     weights = attention.attention.weights(tags, tokens)
     gathered = attention.attention.gather(weights, tokens)
     torch.testing.assert_close(gathered, attention.attention(tags, tokens), rtol=1e-4, atol=1e-4)
+
+
+def test_maps_of_a_tagger_that_was_moved_in_inference_mode(tmp_path: Path) -> None:
+    """As diffusers' offloading does, within the pipeline's call."""
+    tagger = Tagger.from_pretrained(save_small_ram(tmp_path / "ram")).eval()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        image_embeds = tagger(x).image_embeds
+        before = tagger.tag_maps(image_embeds, ["tag0", "tag5"])
+        nn.Module.to(nn.Module.to(tagger, torch.float64), torch.float32)
+        assert tagger.fc.weight.is_inference()
+        torch.testing.assert_close(tagger.tag_maps(image_embeds, ["tag0", "tag5"]), before)
+        assert tagger.tag_maps(image_embeds, []).shape == (0, 2, 2)
 
 
 def test_the_call_tells_where_when_asked(tiny: Reference) -> None:

@@ -9,6 +9,7 @@ the way the photo is resized are part of the config. With `lora_rank` > 0 the Lo
 
 import math
 from collections.abc import Sequence
+from copy import deepcopy
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -155,14 +156,18 @@ class Tagger(PhotoTagger, ModelMixin, ConfigMixin):  # type: ignore[misc]
         read = []
         with torch.inference_mode(False), torch.enable_grad():
             tokens = image_embeds.detach().clone()  # outside of inference mode
-            queries = F.relu(self.wordvec_proj(self.label_embed[list(tags)]))[None]  # (1, tags, head_dim)
-            queries = queries.detach().requires_grad_()
-            for layer in self.head:
+            head, fc = self.head, self.fc
+            if fc.weight.is_inference():  # moved within inference mode, as diffusers' offloading does
+                head, fc = deepcopy(head), deepcopy(fc)
+            with torch.no_grad():
+                queries = F.relu(self.wordvec_proj(self.label_embed[list(tags)]))[None]  # (1, tags, head_dim)
+            queries.requires_grad_()
+            for layer in head:
                 assert isinstance(layer, Query2LabelLayer)
                 weights = layer.attention.weights(queries, tokens)  # (1, heads, tags, 1 + n)
                 queries = layer.finish(queries, layer.attention.gather(weights, tokens))
                 read.append(weights)
-            gradients = torch.autograd.grad(self.fc(queries).sum(), read)
+            gradients = torch.autograd.grad(fc(queries).sum(), read)
         shares = [(weights.detach() * gradient)[0].float() for weights, gradient in zip(read, gradients)]
         for_it = torch.stack(shares).clamp(min=0).mean(1).sum(0)  # (tags, 1 + n)
         return torch.unflatten(for_it[:, 1:], 1, (side, side))
