@@ -72,7 +72,8 @@ def config(output: Path | str, **changes: object) -> loop.LoopConfig:
     return loop.LoopConfig(output=str(output), **(values | changes))  # type: ignore[arg-type]
 
 
-IMPORT = f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r}); import test_loop as t"
+PLACES = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "helpers")]
+IMPORT = f"import sys; sys.path[:0] = {PLACES}; import test_loop as t"
 
 
 BREAK_THEN_NOT = ("event='SIGTERM', at=7", "")
