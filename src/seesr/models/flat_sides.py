@@ -1,13 +1,12 @@
 """A photo continued beyond its flat sides, where a network would let the border be seen.
 
-Convolutions see zeros beyond a photo, which is black. Beside a flat colour that becomes an edge: the outermost pixels of
-pure green come out 78 levels of 255 off. With the photo mirrored there it is 11. Beside detail, zeros are what the
+Convolutions see zeros beyond a photo, which is black. Beside a flat colour that becomes an edge: the outermost pixels
+of pure green come out 78 levels of 255 off. With the photo mirrored there it is 11. Beside detail, zeros are what the
 networks were trained with and the mirrored photo is worse (`benchmarks/borders.py`), so only flat sides are continued.
 """
 
 from typing import NamedTuple
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -30,16 +29,23 @@ class Margins(NamedTuple):
 
 
 def flat_margins(image: Tensor) -> Margins:
-    """`REACH` beyond each side along which `image`, (B, 3, h, w) in [0, 1], is flat, else 0; flat in the whole batch."""
+    """`REACH` beyond each side along which `image`, (B, 3, h, w) in [0, 1], is flat in the whole batch, else 0."""
     if min(image.shape[-2:]) < _WINDOW:
         return Margins(0, 0, 0, 0)
-    sides = (
-        image[..., :_DEPTH],
-        image[..., -_DEPTH:],
-        image[..., :_DEPTH, :],
-        image[..., -_DEPTH:, :],
-    )
-    return Margins(*(REACH if _is_flat(side) else 0 for side in sides))
+    return Margins(*(REACH if flat_share(side) >= _SHARE else 0 for side in sides(image)))
+
+
+def sides(image: Tensor, depth: int = _DEPTH) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The left, right, upper and lower `depth` pixels of `image`, (B, C, h, w)."""
+    return image[..., :depth], image[..., -depth:], image[..., :depth, :], image[..., -depth:, :]
+
+
+def flat_share(side: Tensor) -> float:
+    """Share of the 7x7 windows of `side`, (B, 3, h, w) in [0, 1], that are flat; the least in the batch."""
+    luma = side.float().mean(1, keepdim=True)
+    luma = luma - luma.mean()  # small numbers, whose squares keep their places
+    variance = F.avg_pool2d(luma**2, _WINDOW, 1) - F.avg_pool2d(luma, _WINDOW, 1) ** 2
+    return float((variance < _FLAT**2).float().mean((1, 2, 3)).min())
 
 
 def cut(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
@@ -52,11 +58,3 @@ def cut(image: Tensor, top: int, left: int, height: int, width: int) -> Tensor:
         return piece
     mirrored = max(above, below) < piece.shape[-2] and max(before, behind) < piece.shape[-1]
     return F.pad(piece, (before, behind, above, below), mode="reflect" if mirrored else "replicate")
-
-
-def _is_flat(side: Tensor) -> bool:
-    luma = side.float().mean(1, keepdim=True)
-    mean = F.avg_pool2d(luma, _WINDOW, 1)
-    variance = F.avg_pool2d((luma - luma.mean()) ** 2, _WINDOW, 1) - (mean - luma.mean()) ** 2
-    shares = (variance < _FLAT**2).float().mean((1, 2, 3))
-    return bool(torch.all(shares >= _SHARE))
