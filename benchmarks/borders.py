@@ -3,11 +3,12 @@
     python benchmarks/borders.py VALIDATION_SET [--photos 14]
 
 VALIDATION_SET: a folder of `benchmarks/validation_set.py`. The upper left 96 x 96 pixels of each photo are enlarged by
-the embedded model. A row: mean error of 16 pixels of the result along a side, in levels of 255, over the sides with such
-a share of flat windows (see `seesr.models.flat_sides`).
+the embedded model. A row: mean error of 16 pixels of the result along a side, in levels of 255, over the sides with
+such a share of flat windows (see `seesr.models.flat_sides`).
 """
 
 import argparse
+from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -47,7 +48,7 @@ def main() -> None:
         found = errors(network(photo).clamp(0, 1), clean), errors(mirrored[..., edge:-edge, edge:-edge], clean)
         rows += zip((flat_share(side) for side in sides(photo)), *found)
     print("share of flat windows   sides   as it is   mirrored")
-    for low, high in zip(SHARES, SHARES[1:]):
+    for low, high in pairwise(SHARES):
         some = [row for row in rows if low <= row[0] < high]
         if some:
             plain, mirrored_error = fmean(row[1] for row in some), fmean(row[2] for row in some)
