@@ -47,7 +47,9 @@ def pack(
     crop: Annotated[int | None, typer.Option(help="Cut into squares of so many pixels; default: whole photos.")] = None,
     minimum: Annotated[int, typer.Option(help="Leave out photos with a smaller side.")] = 1,
     shard_mb: Annotated[int, typer.Option(help="Photos per shard, in megabytes.")] = 500,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Pack again, replacing the shards that are there.")] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Pack again, replacing the shards that are there.")
+    ] = False,
 ) -> None:
     """Pack photos into shards with an index, which training reads in any order and over a network."""
     from seesr.data import known_sets, packing
