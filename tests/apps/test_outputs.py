@@ -78,14 +78,18 @@ def test_training_keeps_files_of_others(tmp_path: Path) -> None:
     check_output(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["tags.json", "restored/mini/a.png", "lr/a.png"])
-def test_semantics_keep_files_of_others(seesr: Run, tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [("tags", "tags.json"), ("tags", "restored/mini/a.png"), ("tags", "lr/a.png"), ("coco", "panoptic/HR/a.png")],
+)
+def test_semantics_keep_files_of_others(seesr: Run, tmp_path: Path, kind: str, name: str) -> None:
     photo(tmp_path / "hr" / "a.png", (64, 64))
     other = tmp_path / "out" / name
     other.parent.mkdir(parents=True)
     other.write_text("mine")
-    command = ("semantics", "tags", "--testset", tmp_path / "hr", "--degrade", "mild", "--method", "mini")
-    outcome = seesr(*command, "--tagger", tmp_path / "none", "-o", tmp_path / "out")
+    networks = {"tags": ["--tagger"], "coco": ["--panoptic", tmp_path / "none.json", "--segmenter"]}[kind]
+    command = ("semantics", kind, "--testset", tmp_path / "hr", "--degrade", "mild", "--method", "mini")
+    outcome = seesr(*command, *networks, tmp_path / "none", "-o", tmp_path / "out")
     assert (outcome.code, f"{other}: is there already" in outcome.err) == (2, True), outcome.err
 
 
