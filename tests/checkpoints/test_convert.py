@@ -223,7 +223,7 @@ def test_wrong_and_broken_files_are_named(seesr: Callable[..., Outcome], tmp_pat
     dape, ram = reference.files / "DAPE.pth", reference.files / "ram_swin_large_14m.pth"
     for option, path, words in (
         ("--dape", half, ["half.pth", "cut short"]),
-        ("--ram", evil, ["evil.pth", "not a readable checkpoint"]),
+        ("--ram", evil, ["evil.pth", "holds more than numbers"]),
         ("--ram", dape, ["DAPE.pth", "as a RAM checkpoint"]),
         ("--dape", ram, ["ram_swin_large_14m.pth", "as a DAPE checkpoint"]),
         ("--seesr", reference.files / "base", ["unet"]),
