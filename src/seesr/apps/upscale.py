@@ -11,6 +11,7 @@ import typer
 from seesr.apps.models import Device, Dtype, Model, load_model
 from seesr.apps.options import PANELS, in_options, read_settings, with_setting_options
 from seesr.errors import SeesrError
+from seesr.system.threads import import_beside
 
 if TYPE_CHECKING:
     from seesr.photos.metadata import Strip
@@ -114,6 +115,8 @@ def upscale(
     keep = keep.strip().lower()
     if keep not in ("all", "best"):
         raise SeesrError(f"--keep cannot be {keep!r}; give all or best")
+    if any(path.is_dir() for path in inputs):
+        import_beside("torch")  # while the names are read
     plans = [plan_jobs(inputs, output, suffix, ext, compare)]  # wrong paths are told at once, before the slow imports
     if samples > 1 and keep == "all":
         plans = numbered_plans(plans[0], inputs, output, suffix, ext, compare, samples)

@@ -7,6 +7,9 @@ does not get to run. `benchmarks/busy.py` measures both.
 
 import os
 import sys
+from contextlib import suppress
+from importlib import import_module
+from threading import Thread
 
 _SETTINGS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
@@ -18,3 +21,14 @@ def wait_asleep() -> None:
     """
     if "torch" not in sys.modules and not any(name in os.environ for name in _SETTINGS):
         os.environ["OMP_WAIT_POLICY"] = "passive"
+
+
+def import_beside(module: str) -> None:
+    """Begin to import a slow module in a thread of its own; who imports it later waits for the rest of it only."""
+
+    def run() -> None:
+        with suppress(Exception):  # the import that needs the module says what is wrong
+            import_module(module)
+
+    if module not in sys.modules:
+        Thread(target=run, name=f"import of {module}").start()
