@@ -289,7 +289,7 @@ def test_seesr_goes_on_exactly_and_its_model_restores_and_converts(
     [
         ({"model": "nowhere"}, "there is no folder nowhere"),
         ({"tagger": None}, "give the folder that stage 1 made"),
-        ({"fresh": False}, "not the folder of a SeeSR"),
+        ({"fresh": False}, "is not a SeeSR model to continue from"),
         ({"crop": 100}, "crop is 100"),
         ({"crop": 136}, "smaller than the crop of 136"),
         ({"drop_text": 1.5}, "drop_text is 1.5"),
