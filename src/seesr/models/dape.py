@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
 from torch import nn
 
 from seesr.models.lora import adapt, lora_layers
@@ -33,11 +32,6 @@ def add_lora(tagger: nn.Module, rank: int, head_rank: int, scale: float) -> None
     """
     adapt(tagger, ENCODER, rank, scale)
     adapt(tagger, HEAD, head_rank, scale)
-
-
-def lora_state_dict(tagger: nn.Module) -> dict[str, torch.Tensor]:
-    """DAPE alone: the LoRA factors by name, without the tagger under them."""
-    return {name: tensor for name, tensor in tagger.state_dict().items() if name.endswith(("lora_A", "lora_B"))}
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from seesr.apps.web.job_queue import Queue
-from seesr.apps.web.jobs import BusyError, Job, Limits
+from seesr.apps.web.jobs import BusyError, Limits, WebJob
 from seesr.errors import SeesrError
 from seesr.restoration.outputs import Progress
 
@@ -26,14 +26,14 @@ class Held:
     def __init__(self) -> None:
         self.begun, self.go = threading.Event(), threading.Event()
 
-    def __call__(self, job: Job, callback: Callback) -> None:
+    def __call__(self, job: WebJob, callback: Callback) -> None:
         callback(Progress("enlarge", 1, 4))
         self.begun.set()
         while not self.go.wait(0.01):
             callback(Progress("enlarge", 1, 4))
 
 
-def quick(job: Job, callback: Callback) -> None:
+def quick(job: WebJob, callback: Callback) -> None:
     callback(Progress("tags", 1, 1))
     (job.folder / "result").write_bytes(job.photo.read_bytes()[::-1])
 
@@ -93,10 +93,10 @@ def test_a_running_job_that_is_removed_leaves_no_files(queue: Queue) -> None:
 
 
 def test_failures_are_reasons_and_never_end_the_worker(queue: Queue) -> None:
-    def refused(job: Job, callback: Callback) -> None:
+    def refused(job: WebJob, callback: Callback) -> None:
         raise SeesrError("the picture is damaged")
 
-    def broken(job: Job, callback: Callback) -> None:
+    def broken(job: WebJob, callback: Callback) -> None:
         raise ZeroDivisionError("secret details")
 
     assert queue.wait(queue.submit("a", "1.png", b"x", refused), 10).error == "the picture is damaged"

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from seesr.apps.web.errors import ApiError
 from seesr.apps.web.job_queue import Queue
-from seesr.apps.web.jobs import ENDED, BusyError, Job, Snapshot
+from seesr.apps.web.jobs import ENDED, BusyError, Snapshot, WebJob
 from seesr.apps.web.settings import describe, read_wish
 from seesr.apps.web.uploads import BODIES, Format, Upload, read_upload
 from seesr.apps.web.work import FORMATS, Restoration, Wish, about, encoded, preview
@@ -47,7 +47,7 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
     """The routes under `/v1`."""
     routes = APIRouter(prefix="/v1", tags=["restore"])
 
-    async def submit(request: Request, look: bool = False) -> tuple[Job, Upload]:
+    async def submit(request: Request, look: bool = False) -> tuple[WebJob, Upload]:
         _allowed(lambda: queue.check_room(_visitor(request)))
         upload = await read_upload(request, queue.limits.upload_bytes)
         work = restoration.look() if look else restoration.restore(_wish(restoration, upload.settings))
@@ -56,7 +56,7 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
         )
         return job, upload
 
-    async def finished(request: Request, job: Job) -> Snapshot:
+    async def finished(request: Request, job: WebJob) -> Snapshot:
         """The job once it has ended well; it is cancelled where its visitor goes away."""
         while True:
             found = await run_in_threadpool(queue.wait, job, 1.0)
@@ -197,27 +197,27 @@ def _allowed(act: Any) -> Any:
 # ------------------------------------------------------------------------------------------------------ responses
 
 
-def _status(queue: Queue, job: Job) -> JobStatus:
+def _status(queue: Queue, job: WebJob) -> JobStatus:
     found = queue.snapshot(job)
     values = {name: getattr(found, name) for name in JobStatus.model_fields if hasattr(found, name)}
     return JobStatus(**values, result=about(job) if found.state == "done" else None)
 
 
-def _find(queue: Queue, number: str) -> Job:
+def _find(queue: Queue, number: str) -> WebJob:
     job = queue.get(number)
     if job is None:
         raise ApiError(404, "no_job", "there is no such job, or it has expired")
     return job
 
 
-def _done(queue: Queue, number: str) -> Job:
+def _done(queue: Queue, number: str) -> WebJob:
     job = _find(queue, number)
     if job.state != "done":
         raise ApiError(409, "not_done", "the picture is not restored yet")
     return job
 
 
-def _encoded(job: Job, suffix: str, quality: int) -> Any:
+def _encoded(job: WebJob, suffix: str, quality: int) -> Any:
     try:
         return encoded(job, suffix, quality)
     except SeesrError as error:

@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from types import TracebackType
 
-from seesr.apps.web.jobs import ENDED, BusyError, Job, Limits, Snapshot, State, StopRestoration, Work
+from seesr.apps.web.jobs import ENDED, BusyError, Limits, Snapshot, State, StopRestoration, WebJob, Work
 from seesr.errors import SeesrError
 from seesr.restoration.outputs import Progress
 
@@ -34,13 +34,13 @@ class Queue:
         on_end: told of every job that ends, after its state is set.
     """
 
-    def __init__(self, limits: Limits, on_end: Callable[[Job], None] = lambda job: None) -> None:
+    def __init__(self, limits: Limits, on_end: Callable[[WebJob], None] = lambda job: None) -> None:
         self.limits = limits
         self.on_end = on_end
         self._changed = threading.Condition()
-        self._jobs: dict[str, Job] = {}
-        self._waiting: list[Job] = []
-        self._running: Job | None = None
+        self._jobs: dict[str, WebJob] = {}
+        self._waiting: list[WebJob] = []
+        self._running: WebJob | None = None
         self._closed = False
         self._usual = _USUAL_SECONDS
         self.root = Path(tempfile.mkdtemp(prefix="seesr-web-"))
@@ -78,7 +78,7 @@ class Queue:
             self._expire()
             self._check_room(visitor)
 
-    def submit(self, visitor: str, name: str, content: bytes, work: Work) -> Job:
+    def submit(self, visitor: str, name: str, content: bytes, work: Work) -> WebJob:
         """Put a photo into the queue.
 
         Raises:
@@ -92,7 +92,7 @@ class Queue:
                 raise SeesrError("the server is shutting down")
             number = secrets.token_urlsafe(12)
             folder = self.root / number
-            job = Job(number, visitor, name, folder, folder / "photo", work)
+            job = WebJob(number, visitor, name, folder, folder / "photo", work)
             try:
                 folder.mkdir(mode=0o700)
                 job.photo.write_bytes(content)
@@ -104,18 +104,18 @@ class Queue:
             self._changed.notify_all()
             return job
 
-    def get(self, number: str) -> Job | None:
+    def get(self, number: str) -> WebJob | None:
         """The job with that id, None where there is none (any more). Ids cannot be guessed: who has one may see it."""
         with self._changed:
             self._expire()
             return self._jobs.get(number)
 
-    def snapshot(self, job: Job) -> Snapshot:
+    def snapshot(self, job: WebJob) -> Snapshot:
         """The job as it stands now."""
         with self._changed:
             return self._snapshot(job)
 
-    def cancel(self, job: Job, reason: str = "cancelled") -> None:
+    def cancel(self, job: WebJob, reason: str = "cancelled") -> None:
         """Take a waiting job out, stop a running one at its next tile or step; an ended one stays as it is."""
         with self._changed:
             if job in self._waiting:
@@ -125,7 +125,7 @@ class Queue:
                 job.stop = reason
             self._changed.notify_all()
 
-    def remove(self, job: Job) -> None:
+    def remove(self, job: WebJob) -> None:
         """Forget a job and its files; a running one is stopped first, and forgotten when it has."""
         self.cancel(job)
         with self._changed:
@@ -134,7 +134,7 @@ class Queue:
             else:
                 job.ended = -math.inf  # forgotten as soon as it ends
 
-    def changes(self, job: Job, known: int = -1, heartbeat: float = 15.0) -> Iterator[Snapshot | None]:
+    def changes(self, job: WebJob, known: int = -1, heartbeat: float = 15.0) -> Iterator[Snapshot | None]:
         """Every state of a job that is newer than version `known`, as they come, until it has ended.
 
         Yields:
@@ -149,7 +149,7 @@ class Queue:
             if found and (found.state in ENDED or self._closed):
                 return
 
-    def wait(self, job: Job, seconds: float) -> Snapshot:
+    def wait(self, job: WebJob, seconds: float) -> Snapshot:
         """The job when it has ended, or as it stands after `seconds`."""
         with self._changed:
             self._changed.wait_for(lambda: job.state in ENDED or self._closed, seconds)
@@ -193,7 +193,7 @@ class Queue:
                 if removed:
                     self._forget(job)
 
-    def _run(self, job: Job) -> tuple[State, str]:
+    def _run(self, job: WebJob) -> tuple[State, str]:
         deadline = job.started + self.limits.seconds
 
         def on_progress(progress: Progress) -> None:
@@ -221,7 +221,7 @@ class Queue:
             return "failed", f"the restoration broke ({type(error).__name__})"
         return "done", ""
 
-    def _end(self, job: Job, state: State, reason: str = "") -> None:
+    def _end(self, job: WebJob, state: State, reason: str = "") -> None:
         job.state, job.error, job.ended = state, reason, time.monotonic()
         job.version += 1
         job.photo.unlink(missing_ok=True)  # the photo has served
@@ -243,13 +243,13 @@ class Queue:
         """About how long it takes until as many jobs have ended."""
         return max(1, round(self._usual * jobs))
 
-    def _is_newer(self, job: Job, known: int) -> bool:
+    def _is_newer(self, job: WebJob, known: int) -> bool:
         return self._closed or self._seen(job) != known
 
-    def _seen(self, job: Job) -> int:
+    def _seen(self, job: WebJob) -> int:
         return 1000 * job.version + (self._waiting.index(job) if job in self._waiting else 0)
 
-    def _snapshot(self, job: Job) -> Snapshot:
+    def _snapshot(self, job: WebJob) -> Snapshot:
         now = time.monotonic()
         position = 1 + self._waiting.index(job) if job in self._waiting else 0
         left: float | None = None
@@ -278,6 +278,6 @@ class Queue:
             if job.state in ENDED and now - job.ended > self.limits.keep_seconds:
                 self._forget(job)
 
-    def _forget(self, job: Job) -> None:
+    def _forget(self, job: WebJob) -> None:
         self._jobs.pop(job.id, None)
         shutil.rmtree(job.folder, ignore_errors=True)

@@ -47,7 +47,7 @@ class Limits:
 
 
 @dataclass
-class Job:
+class WebJob:
     """One photo to restore. Read it through `Queue.snapshot`: the worker changes it.
 
     folder: private; `photo` in it is the upload, `result` what the restoration left. version: grows with every change.
@@ -73,7 +73,7 @@ class Job:
     stage_started: float = 0.0
 
 
-Work = Callable[[Job, Callable[[Progress], None]], None]
+Work = Callable[[WebJob, Callable[[Progress], None]], None]
 """Restores a job's photo; raises `SeesrError` with a reason for the visitor, and lets `StopRestoration` pass."""
 
 

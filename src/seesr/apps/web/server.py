@@ -22,7 +22,7 @@ from seesr.apps.web.api import make_routes
 from seesr.apps.web.errors import ApiError, error_response
 from seesr.apps.web.guard import Guard
 from seesr.apps.web.job_queue import Queue
-from seesr.apps.web.jobs import ENDED, Job, Limits
+from seesr.apps.web.jobs import ENDED, Limits, WebJob
 from seesr.apps.web.measures import CONTENT_TYPE, Measures
 from seesr.apps.web.settings import read_wish
 from seesr.apps.web.work import FORMATS, Restoration, about, encoded
@@ -183,4 +183,4 @@ def _uploaded(server: Server, photo: Any) -> bytes:
     return content
 
 
-__all__ = ["Access", "Job", "make_server", "running"]
+__all__ = ["Access", "WebJob", "make_server", "running"]

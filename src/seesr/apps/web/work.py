@@ -9,7 +9,7 @@ from typing import Any
 
 from PIL import Image
 
-from seesr.apps.web.jobs import Job
+from seesr.apps.web.jobs import WebJob
 from seesr.errors import SeesrError
 from seesr.photos.files import write_photo
 from seesr.photos.limits import check_result_fits
@@ -56,10 +56,10 @@ class Restoration:
         self.restorer, self.max_pixels, self._measure = restorer, max_pixels, measure
         self._model = Lock()
 
-    def restore(self, wish: Wish) -> Callable[[Job, Callable[[Progress], None]], None]:
+    def restore(self, wish: Wish) -> Callable[[WebJob, Callable[[Progress], None]], None]:
         """The work of a job that restores its photo as `wish` says."""
 
-        def work(job: Job, callback: Callable[[Progress], None]) -> None:
+        def work(job: WebJob, callback: Callable[[Progress], None]) -> None:
             photo = self._read(job)
             given = wish.settings.get("scale") if wish.longest is None else None
             scale = target_scale(*photo.rgb.size, given, wish.longest)
@@ -95,10 +95,10 @@ class Restoration:
 
         return work
 
-    def look(self) -> Callable[[Job, Callable[[Progress], None]], None]:
+    def look(self) -> Callable[[WebJob, Callable[[Progress], None]], None]:
         """The work of a job that only tells the tags of its photo."""
 
-        def work(job: Job, callback: Callable[[Progress], None]) -> None:
+        def work(job: WebJob, callback: Callable[[Progress], None]) -> None:
             if self.restorer.tagger is None:
                 raise SeesrError("this model has no tagger")
             photo = self._read(job)
@@ -110,25 +110,25 @@ class Restoration:
 
         return work
 
-    def _read(self, job: Job) -> Photo:
+    def _read(self, job: WebJob) -> Photo:
         try:
             return read_photo(job.photo, self.max_pixels)
         except SeesrError as error:  # the visitor's name for the file, not the server's
             raise SeesrError(str(error).removeprefix(f"{job.photo}: ")) from error
 
 
-def about(job: Job) -> dict[str, Any]:
+def about(job: WebJob) -> dict[str, Any]:
     """What is known of the result of a job that is done: size, tags, prompts, seconds by stage, notes."""
     found: dict[str, Any] = json.loads((job.folder / _ABOUT).read_text())
     return found
 
 
-def preview(job: Job, which: str) -> Path:
+def preview(job: WebJob, which: str) -> Path:
     """WebP of the photo ("before", enlarged bicubically to the result's size) or of the result ("after")."""
     return job.folder / f"{which}.webp"
 
 
-def encoded(job: Job, suffix: str, quality: int) -> Path:
+def encoded(job: WebJob, suffix: str, quality: int) -> Path:
     """The result in a format of `FORMATS`, all its pixels and metadata; made when first asked for.
 
     Raises:
