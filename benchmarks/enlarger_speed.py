@@ -19,6 +19,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("enlargers", nargs="+")
     parser.add_argument("--side", type=int, default=128, help="of the photo, in pixels")
+    parser.add_argument("--batch", type=int, default=1, help="photos at a time; the seconds are of one")
     parser.add_argument("--runs", type=int, default=7)
     parser.add_argument("--threads", type=int, default=2)
     options = parser.parse_args()
@@ -28,14 +29,14 @@ def main() -> None:
         for name in options.enlargers
         for precision, dtype in PRECISIONS.items()
     }
-    photo = torch.rand(1, 3, options.side, options.side).contiguous(memory_format=torch.channels_last)
+    photos = torch.rand(options.batch, 3, options.side, options.side).contiguous(memory_format=torch.channels_last)
     seconds: dict[tuple[str, str], list[float]] = {key: [] for key in networks}
     for _ in range(options.runs + 1):  # the first warms up
         for key, network in networks.items():
             start = time.perf_counter()
-            network.enlarge(photo)
-            seconds[key].append(time.perf_counter() - start)
-    print(f"{options.side}x{options.side} to four times that, {options.threads} threads")
+            network.enlarge(photos)
+            seconds[key].append((time.perf_counter() - start) / options.batch)
+    print(f"{options.side}x{options.side} to four times that, {options.batch} at a time, {options.threads} threads")
     print(f"| enlarger | {' | '.join(PRECISIONS)} |\n|---|{'---|' * len(PRECISIONS)}")
     for name in options.enlargers:
         cells = (f"{min(seconds[name, precision][1:]):.3f} s" for precision in PRECISIONS)
