@@ -86,6 +86,51 @@ def test_a_photo_is_restored_compared_and_saved(
         assert browser.problems == []
 
 
+CONTRAST = """(() => {
+  const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
+  const light = (color, under = 'transparent') => {  // relative luminance of WCAG 2.2, alpha
+    canvas.clearRect(0, 0, 1, 1);
+    for (canvas.fillStyle of [under, color]) canvas.fillRect(0, 0, 1, 1);
+    const [r, g, b, a] = canvas.getImageData(0, 0, 1, 1).data;
+    const [x, y, z] = [r, g, b].map(v => v <= 10 ? v / 255 / 12.92 : ((v / 255 + .055) / 1.055) ** 2.4);
+    return [.2126 * x + .7152 * y + .0722 * z, a];
+  };
+  const behind = element => {
+    for (; element; element = element.parentElement) {
+      const color = getComputedStyle(element).backgroundColor, [value, alpha] = light(color);
+      if (alpha > 250) return value;
+      if (alpha > 0) return light(color, '#fff')[0];  // over a picture, a white one at worst
+    }
+    return light('Canvas')[0];
+  };
+  const low = [];
+  for (const element of document.querySelectorAll('body *')) {
+    const text = [...element.childNodes].filter(n => n.nodeType === 3).map(n => n.textContent.trim()).join('');
+    if (!text || !element.checkVisibility() || element.matches(':disabled, :disabled *')) continue;
+    const pair = [light(getComputedStyle(element).color)[0], behind(element)].sort((a, b) => b - a);
+    const ratio = (pair[0] + .05) / (pair[1] + .05);
+    if (ratio < 4.5) low.push(text.slice(0, 30) + ' ' + ratio.toFixed(1));
+  }
+  return {background: behind(document.body), low};
+})()"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_texts_can_be_read_in_light_and_dark(
+    address: str, photo: Path, tmp_path: Path, width: int, scheme: str
+) -> None:
+    with Browser(tmp_path, width, 844, touch=width < 500) as browser:
+        browser.call("Emulation.setEmulatedMedia", features=[{"name": "prefers-color-scheme", "value": scheme}])
+        started(browser, address)
+        choose(browser, photo)
+        browser.wait(DONE)
+        found = browser.evaluate(CONTRAST)
+        assert found["low"] == []  # WCAG 2.2's 4.5 to 1
+        assert (found["background"] < 0.2) == (scheme == "dark")
+        assert browser.problems == []
+
+
 def wait_for(folder: Path, pattern: str) -> Path:
     end = time.monotonic() + 30
     while time.monotonic() < end:
