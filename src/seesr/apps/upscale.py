@@ -1,5 +1,6 @@
 """`seesr upscale`: photos restored."""
 
+import os
 import re
 from dataclasses import replace
 from functools import cache
@@ -115,7 +116,7 @@ def upscale(
     keep = keep.strip().lower()
     if keep not in ("all", "best"):
         raise SeesrError(f"--keep cannot be {keep!r}; give all or best")
-    if any(path.is_dir() for path in inputs):
+    if any(map(os.path.isdir, inputs)):
         import_beside("torch")  # while the names are read
     plans = [plan_jobs(inputs, output, suffix, ext, compare)]  # wrong paths are told at once, before the slow imports
     if samples > 1 and keep == "all":
