@@ -1,7 +1,7 @@
 """A photo continued beyond its flat sides, where a network would let the border be seen.
 
 Convolutions see zeros beyond a photo, which is black. Beside a flat colour that becomes an edge: the outermost pixels
-of pure green come out 78 levels of 255 off. With the photo mirrored there it is 11. Beside detail, zeros are what the
+of pure green come out 78 levels of 255 off. With the photo mirrored there it is 10. Beside detail, zeros are what the
 networks were trained with and the mirrored photo is worse (`benchmarks/borders.py`), so only flat sides are continued.
 """
 
@@ -15,7 +15,7 @@ REACH = 16
 
 _DEPTH = 12  # pixels from the border that count as its side
 _WINDOW = 7
-_FLAT = 2.0 / 255  # local standard deviation of luma below which a window is flat
+_FLAT = 2.0 / 255  # local standard deviation of grey below which a window is flat
 _SHARE = 0.9  # of a side's windows that are flat in a flat side
 
 
@@ -42,9 +42,9 @@ def sides(image: Tensor, depth: int = _DEPTH) -> tuple[Tensor, Tensor, Tensor, T
 
 def flat_share(side: Tensor) -> float:
     """Share of the 7x7 windows of `side`, (B, 3, h, w) in [0, 1], that are flat; the least in the batch."""
-    luma = side.float().mean(1, keepdim=True)
-    luma = luma - luma.mean()  # small numbers, whose squares keep their places
-    variance = F.avg_pool2d(luma**2, _WINDOW, 1) - F.avg_pool2d(luma, _WINDOW, 1) ** 2
+    grey = side.float().mean(1, keepdim=True)
+    grey = grey - grey.mean()  # squares of small numbers lose fewer digits in the difference
+    variance = F.avg_pool2d(grey**2, _WINDOW, 1) - F.avg_pool2d(grey, _WINDOW, 1) ** 2
     return float((variance < _FLAT**2).float().mean((1, 2, 3)).min())
 
 

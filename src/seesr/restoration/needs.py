@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from seesr.models.flat_sides import REACH
 from seesr.photos.limits import picture_bytes
 from seesr.restoration.grounding import Grounding
 from seesr.restoration.live_bytes import LiveBytes
@@ -70,6 +71,7 @@ class Needs:
         network, (width, height) = self.networks.enlarger, self.given
         if network is None:
             return 0
+        width, height = width + 2 * REACH, height + 2 * REACH  # where all sides are flat
         across, down = (min(tile, width), min(tile, height)) if network.can_be_cut else (width, height)
         rows = 0 if self.on_gpu else _ROW_BYTES * network.scale**2 * width * down
         once = _once(network, (down, across), lambda: peak(lambda: network.forward(zeros(network, 3, down, across))))
@@ -168,9 +170,10 @@ _found: dict[Any, int] = {}
 
 
 def _once(network: Any, key: Any, count: Callable[[], int]) -> int:
-    """What `count` gives, remembered for all networks of this class and config, in this format, at this place."""
+    """What `count` gives, remembered for networks of this class, config, shapes, number format and device."""
     parameter = next(network.parameters())
-    whole = (type(network), str(getattr(network, "config", network)), key, parameter.dtype, parameter.device)
+    shapes = tuple(each.shape for each in network.parameters())  # a foreign enlarger's config does not tell them
+    whole = (type(network), str(getattr(network, "config", network)), shapes, key, parameter.dtype, parameter.device)
     if whole not in _found:
         _found[whole] = count()
     return _found[whole]

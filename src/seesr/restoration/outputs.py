@@ -29,8 +29,7 @@ class SeeSROutput:
 
     images: PIL pictures, uint8 arrays (H, W, 3) or float tensors (3, H, W) in [0, 1], by `output_type`.
     tags: the tags DAPE saw, with probabilities. prompts, negative_prompts: the texts the model was given.
-    timings: seconds by stage. notes: what a limit of memory has changed, and which
-        regions overlap, "" if nothing.
+    timings: seconds by stage. notes: what a limit of memory has changed, and which regions overlap, "" if nothing.
     tag_maps: (tags, h, w) in [0, 1], where in the photo each of its `tags` is seen; empty unless asked for.
     """
 

@@ -41,6 +41,7 @@ from seesr.tiling.geometry import LATENT_FACTOR
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
+    from seesr.restoration.diffusion import RegionWords
     from seesr.restoration.keywords import SettingsKeywords
 
 
@@ -233,7 +234,9 @@ class Restorer(RestorationModel):
         mask = reading_mask(look.grounding.token_tags, look.grounding.end)
         return torch.cat([self.encode_prompts([negative_prompt]), self.encode_prompts([look.prompt], mask)])
 
-    def _read_region(self, region: Region, photo: tuple[int, int], enlarged: Picture, settings: Settings) -> Any:
+    def _read_region(
+        self, region: Region, photo: tuple[int, int], enlarged: Picture, settings: Settings
+    ) -> "RegionWords":
         from seesr.restoration.diffusion import RegionWords
 
         text = build_prompt((), region.words, settings.added_prompt, self.tokenizer, reserve=True)
