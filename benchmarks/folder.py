@@ -1,6 +1,6 @@
 """Folder jobs with the embedded model: photos a second, memory over many photos, and how soon the first one is read.
 
-    python benchmarks/folder.py [--photos 60] [--side 96] [--many 1000] [--files 100000]
+    python benchmarks/folder.py [--photos 60] [--side 96] [--many 1000] [--files 100000] [--ext jpg]
 
 Every line is a process of its own, `seesr upscale FOLDER`, on a folder made for it: noise, so that JPEG is not unfairly
 quick. Memory is the process's resident size, sampled after every tenth of the photos.
@@ -30,11 +30,13 @@ def make_photos(folder: Path, count: int, side: int) -> Path:
     return folder
 
 
-def make_names(folder: Path, count: int) -> Path:
+def make_names(folder: Path, count: int, ext: str) -> Path:
     """One small photo under many names, in folders of a thousand."""
-    photo = (make_photos(folder / "a", 1, 32) / "0000" / "000000.jpg").read_bytes()
+    first = make_photos(folder / "a", 1, 32) / "0000" / "000000.jpg"
+    Image.open(first).save(first.with_suffix(f".{ext}"))
+    photo = first.with_suffix(f".{ext}").read_bytes()
     for i in range(count):
-        path = folder / f"b{i // 1000:04d}" / f"{i:06d}.jpg"
+        path = folder / f"b{i // 1000:04d}" / f"{i:06d}.{ext}"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(photo)
     return folder
@@ -70,10 +72,10 @@ def memory(count: int) -> None:
         print(f"memory over {count} photos, MiB after every tenth: {' '.join(f'{size:.0f}' for size in sizes)}")
 
 
-def first_photo(count: int) -> None:
+def first_photo(count: int, ext: str) -> None:
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
-        make_names(place / "in", count)
+        make_names(place / "in", count, ext)
         began = time.perf_counter()
         run = start(place / "in", place / "out", "--scale", "2")
         assert run.stderr is not None
@@ -90,10 +92,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name, default in (("photos", 60), ("side", 96), ("many", 1000), ("files", 100_000)):
         parser.add_argument(f"--{name}", type=int, default=default)
+    parser.add_argument("--ext", default="jpg", help="of the many names")
     wanted = parser.parse_args()
     print(f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    first_photo(1)
-    first_photo(wanted.files)
+    first_photo(1, wanted.ext)
+    first_photo(wanted.files, wanted.ext)
     throughput(wanted.photos, wanted.side)
     memory(wanted.many)
 

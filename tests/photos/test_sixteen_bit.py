@@ -99,10 +99,12 @@ def test_command(seesr: Callable[..., Outcome], tmp_path: Path) -> None:
     values = read_sixteen(tmp_path / "out.png")
     assert values.shape == (64, 96, 3)
     assert len(np.unique(values)) > 3000
+    assert "coarser" not in outcome.err
     coarse = np.asarray(Image.open(tmp_path / "eight.png"), int)
-    assert (
-        np.abs(values / 257 - coarse).mean() < 0.8
-    )  # .73: of a ramp of 384 steps, 8 bits keep 256 and the network sees it
+    apart = np.abs(values / 257 - coarse).mean()
+    assert apart < 0.8  # .73: of a ramp of 384 steps, 8 bits keep 256 and the network sees it
+    outcome = seesr("upscale", tmp_path / "in.png", "-o", tmp_path / "low.png", "--dtype", "bf16")
+    assert "made in bfloat16, which is coarser than 16 bits; --dtype float32 is finer" in outcome.err
     assert Image.open(tmp_path / "out-compare.png").size == (200, 64)
     for arguments, words in ((("out.jpg", 16), "use --ext png or tiff"), (("out.png", 12), "give 8 or 16")):
         outcome = seesr("upscale", tmp_path / "in.png", "-o", tmp_path / f"x{arguments[0]}", "--bits", arguments[1])

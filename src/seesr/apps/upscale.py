@@ -4,6 +4,7 @@ import os
 import re
 from dataclasses import replace
 from functools import cache
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from seesr.restoration.restorer import Restorer
 
 Inputs = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
+
+_LOOKED_AT = 1000
+"""Photos whose heads are read for 16 bits before a job starts, which then works in float32."""
 
 _SIZE, _FILES, _SAMPLING = PANELS["size"], PANELS["files"], PANELS["sampling"]
 
@@ -160,10 +164,8 @@ def upscale(
             check_sixteen(target)
     folder = resolve(model)
     resolved = resolve_settings(model, profile, given)
-    fine = bits == 16 or (
-        bits is None
-        and any(job.target.suffix.lower() in SIXTEEN_BIT_SUFFIXES and holds_sixteen_bits(job.source) for job in plan)
-    )
+    may_be_fine = (job.source for job in plan if job.target.suffix.lower() in SIXTEEN_BIT_SUFFIXES)
+    fine = bits == 16 or (bits is None and any(map(holds_sixteen_bits, islice(may_be_fine, _LOOKED_AT))))
     if samples > 1 and not resolved.num_inference_steps:
         raise SeesrError("--samples are all alike without denoising steps; choose another --profile or --steps")
     exact = resolved.is_paper or profile == "paper" or fine

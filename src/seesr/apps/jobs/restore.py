@@ -176,6 +176,10 @@ def restore_photo(
     if isinstance(restored, Picture16):
         if options.bits is None:
             notes.append("16 bits a channel, as the photo has; `bits` 8 gives 8")
+        network = restorer.vae if settings.num_inference_steps else restorer.enlarger
+        if network is not None and network.dtype != torch.float32:
+            number_format = str(network.dtype).removeprefix("torch.")
+            notes.append(f"made in {number_format}, which is coarser than 16 bits; `dtype` float32 is finer")
         return Finished(finish_sixteen(restored, photo, enlarge), restored.rounded(), result, notes, seed)
     if photo.sixteen is not None:
         notes.append("16 bits a channel became 8; `ext` png or tiff, without `bits` 8, keeps them")

@@ -169,6 +169,8 @@ class Work:
 
     def _restoring(self) -> None:
         for read in self._read:
+            if self._over.is_set():  # it was read before an error that is the same for all
+                return
             self.bars.start(read.job.source.name)
             began = time.perf_counter()
             try:
