@@ -21,7 +21,7 @@ _KINDS: dict[str, Callable[..., Part]] = {"enlarger": EnlargerPart, "tagger": Ta
 
 PARTS = tuple(_KINDS)
 
-DTYPES = {torch.float32: 1e-4, torch.float16: 2e-2}
+DTYPES = {torch.float32: 5e-4, torch.float16: 2e-2}
 """Number formats a graph may compute in, and how far it may be from float32 in PyTorch (`largest_difference`)."""
 
 TAG_LIST = "tags.json"
