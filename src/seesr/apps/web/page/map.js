@@ -14,6 +14,7 @@ export function makeMap(canvas, slider) {
     tag.map.flat().forEach((value, cell) => { image.data[4 * cell + 3] = 255 * DARK * (1 - Math.min(1, value / FULL)); });
     pen.putImageData(image, 0, 0);
     slider.place();
+    canvas.parentElement.scrollIntoView({ block: "nearest" });  // on a phone the tags stand far below it
   }
   return { show };
 }

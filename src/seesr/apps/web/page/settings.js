@@ -64,7 +64,7 @@ export function makeSettings(description, look) {
     if (!tag.map) return Object.assign(document.createElement("span"), { textContent: tag.name });
     const button = Object.assign(document.createElement("button"), { type: "button", textContent: tag.name, title: "Where is it seen?", className: "name" });
     button.setAttribute("aria-pressed", tag === looked);
-    button.addEventListener("click", () => { lookAt(tag === looked ? null : tag); byId("tags").querySelectorAll("li")[tags.indexOf(tag)].firstChild.focus(); });
+    button.addEventListener("click", () => { lookAt(tag === looked ? null : tag); byId("tags").querySelectorAll("li")[tags.indexOf(tag)].firstChild.focus({ preventScroll: true }); });
     return button;
   }
   function drawTags() {
