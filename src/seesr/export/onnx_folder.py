@@ -70,6 +70,12 @@ def export_onnx(
         "seesr_version": seesr.__version__,
         "dtype": str(dtype).removeprefix("torch."),
     }
+    enlarger = networks.get("enlarger")
+    if enlarger is not None and enlarger.ends is not None:
+        detail = loaded.settings().detail  # of the default profile: the graph gives the command's picture
+        enlarger.ends.move(enlarger, detail)
+        enlarger.ends = None
+        about["detail"] = f"{detail:g}"
     done = []
     with new_folder(out) as workshop:
         for part in parts or networks:
