@@ -21,6 +21,7 @@ from seesr import SeeSRPipeline
 from seesr.degradation import apply, draw, preset
 from seesr.models.dape import plain_ram
 from seesr.photos.pictures import to_pil, to_tensor
+from seesr.restoration.outputs import Progress
 from seesr.tiling.geometry import Blend, plan_tiles
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -55,17 +56,28 @@ def difference(a: Image.Image, b: Image.Image) -> tuple[Image.Image, float]:
     return Image.fromarray((128 + GAIN * change).clip(0, 255).astype(np.uint8)), float(np.abs(change).mean())
 
 
+class Followed:
+    """A callback that keeps the latents after each step."""
+
+    def __init__(self) -> None:
+        self.latents: list[torch.Tensor] = []
+
+    def __call__(self, progress: Progress) -> None:
+        if progress.latents is not None:
+            self.latents.append(progress.latents)
+
+
 def way(pipeline: Any) -> None:
     """What the denoiser has made of the noise after some steps, decoded."""
     rows = []
     for name in ("cat", "coffee"):
-        lr, found = crop(name), []
-        result = restored(pipeline, lr, callback=lambda step: found.append(step.latents))
-        after = [latents for latents in found if latents is not None]
+        lr, after = crop(name), Followed()
+        result = restored(pipeline, lr, callback=after)
         row: list[Panel] = [("the photo, bicubic", enlarged(lr))]
         for step in (2, 6, 8):
             with torch.inference_mode():
-                row.append((f"latents after step {step}", to_pil(pipeline.vae.decode(after[step - 1]).sample / 2 + 0.5)))
+                decoded = pipeline.vae.decode(after.latents[step - 1]).sample
+            row.append((f"latents after step {step}", to_pil(decoded / 2 + 0.5)))
         rows.append([*row, ("after step 10", result)])
     save(sheet([[(caption, shrunk(picture, 152)) for caption, picture in row] for row in rows]), "method-way")
 

@@ -32,7 +32,7 @@ def site_path(path: str) -> str:
 
 
 def target_of(link: str, page: str) -> tuple[str, str] | None:
-    """Path in the repository that a link of `page` leads to, and its anchor; None for other sites and the page itself."""
+    """Path in the repository that a link of `page` leads to, and its anchor; None for other sites and this page."""
     path, _, anchor = link.partition("#")
     if not path or re.match(r"[a-z]+:", path):
         return None

@@ -13,8 +13,8 @@ PAGE = ROOT / "docs" / "python-examples.md"
 EXAMPLES = ("restore", "batch_of_arrays", "own_scheduler", "own_tags", "dape_on_a_folder")
 _INTRO = """# From Python
 
-Written by `python docs/write_examples.py` from `examples/*.py`, which run in a plain clone, offline, with *mini*. Every setting
-of [Settings](settings.md) is a keyword of the call; [Python](python.md) has the classes.
+Written by `python docs/write_examples.py` from `examples/*.py`, which run in a plain clone, offline, with *mini*. Every
+setting of [Settings](settings.md) is a keyword of the call; [Python](python.md) has the classes.
 """
 
 

@@ -1,7 +1,8 @@
-"""A batch of arrays: NumPy in, NumPy out, as programs have pictures that come from a camera, a video or a data set.
+"""A batch of arrays: NumPy in, NumPy out, as programs have pictures that come from a camera or a data set.
 
-Every picture is restored as if it were alone, from the same seed, so company and order change nothing. A batch array has
-pictures of one size; a list may mix sizes. Floats in [0, 1] work as well as uint8, and `output_type="pt"` gives tensors.
+Every picture is restored as if it were alone, from the same seed, so company and order change nothing. A batch array
+has pictures of one size; a list may mix sizes. Floats in [0, 1] work as well as uint8, and `output_type="pt"` gives
+tensors.
 
 python examples/batch_of_arrays.py [PHOTO]
 """
@@ -13,7 +14,9 @@ from PIL import Image
 
 from seesr import SeeSRPipeline
 
-photo = np.asarray(Image.open(sys.argv[1] if len(sys.argv) > 1 else "examples/cat.jpg").convert("RGB"))  # (H, W, 3) uint8
+PHOTO = sys.argv[1] if len(sys.argv) > 1 else "examples/cat.jpg"
+
+photo = np.asarray(Image.open(PHOTO).convert("RGB"))  # (H, W, 3), uint8
 batch = np.stack([photo, photo[:, ::-1]])  # (2, H, W, 3): the photo and its mirror image
 
 pipeline = SeeSRPipeline.from_pretrained("mini")
