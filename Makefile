@@ -34,7 +34,8 @@ lint: $(VENV)/.installed
 
 # The site, into site/index.html; without network.
 docs: $(VENV)/.installed
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
 
 # docs/realsr.md; goes on where it was stopped. Also: make table TESTSET=path METHODS="bicubic folder:results/osediff"
 TESTSET ?= ../shared/testsets/realsr
