@@ -124,6 +124,7 @@ def variants(
         "fidelity 0": lambda: run(fidelity=0.0),
         "1 step": lambda: run(num_inference_steps=1),
         "4 steps": lambda: run(num_inference_steps=4),
+        "4 steps of DPM-Solver++": lambda: run(num_inference_steps=4, scheduler="dpm++"),
         "50 steps": lambda: run(num_inference_steps=50),
         "the clean photo through the autoencoder": autoencoded,
     }

@@ -42,7 +42,7 @@ def crop(name: str) -> Image.Image:
 
 def restored(pipeline: Any, lr: Image.Image, **settings: Any) -> Image.Image:
     """The diffusion part's own picture."""
-    usual = {"profile": "diffusion", "fidelity": 0.0, "num_inference_steps": STEPS}
+    usual = {"profile": "diffusion", "scheduler": "ddpm", "fidelity": 0.0, "num_inference_steps": STEPS}
     return pipeline(lr, **usual | settings).images[0]
 
 

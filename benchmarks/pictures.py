@@ -11,7 +11,7 @@ from pathlib import Path
 from PIL import Image
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests" / "restoration")]
+sys.path[:0] = [str(ROOT / "tests" / "restoration"), str(ROOT / "tests")]
 
 from test_mini import STORED, restored_crop  # noqa: E402
 

@@ -127,7 +127,7 @@ diffusion() {
 
 # 5. Into the package, in place of the weights that are there: 8-bit integers, the enlarger in float16.
 pack() {
-    run "$PYTHON" training/pack_mini.py "$RUNS/prior-4/model"
+    run "$PYTHON" training/pack_mini.py "$RUNS/prior-4/model" --calm "$RUNS/x4plus"
 }
 
 if [ "${1:-}" = --dry-run ]; then

@@ -1,7 +1,9 @@
-"""Put a trained model folder into the package as `mini`: python training/pack_mini.py runs/prior/model
+"""Put a trained model folder into the package as `mini`.
 
-Enlarger in float16, everything else as 8-bit integers; components whose weights did not change
-keep their files.
+    python training/pack_mini.py runs/mini/prior-4/model --calm runs/mini/x4plus
+
+Everything is stored as 8-bit integers, the enlarger in groups of 32, with the way to its calm end beside it; components
+whose weights did not change keep their files.
 """
 
 import argparse
@@ -16,6 +18,8 @@ from safetensors.torch import load_file
 from seesr import SeeSRPipeline
 from seesr.checkpoints.model_folder import INDEX, mark_folder
 from seesr.models import int8
+from seesr.models.enlarger import Enlarger
+from seesr.models.two_ends import FILE_NAME, TwoEnds
 from seesr.restoration.profiles import ENLARGER_ONLY
 from seesr.training.stages.prior import DIFFUSION_PROFILE
 
@@ -26,13 +30,16 @@ LARGEST = 64e6  # bytes
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, help="folder that `seesr train prior` wrote")
-    model = parser.parse_args().model
+    parser.add_argument("--calm", type=Path, required=True, help="folder of the enlarger's calm end")
+    options = parser.parse_args()
+    model: Path = options.model
     pipeline = SeeSRPipeline.from_pretrained(str(model))
     for name in ("enlarger", "vae", "tagger"):
         network: Any = getattr(pipeline, name)
-        as_integers = name != "enlarger"  # whose pictures would change by some levels
-        if not same(network, PACKAGE / name, as_integers):
-            (network if as_integers else network.half()).save_pretrained(PACKAGE / name, int8=as_integers)
+        if not same(network, PACKAGE / name):
+            network.save_pretrained(PACKAGE / name, int8=True, grouped=name == "enlarger")
+    stored = Enlarger.from_pretrained(PACKAGE / "enlarger")
+    TwoEnds.between(stored, Enlarger.from_pretrained(options.calm)).write(PACKAGE / "enlarger" / FILE_NAME)
     for name in ("unet", "controlnet", "text_encoder"):
         (PACKAGE / name).mkdir(exist_ok=True)
         getattr(pipeline, name).save_int8(PACKAGE / name)
@@ -56,16 +63,14 @@ def main() -> None:
         raise SystemExit("too large to ship")
 
 
-def same(network: Any, folder: Path, as_integers: bool) -> bool:
-    """Whether the package holds this component already, stored that way."""
+def same(network: Any, folder: Path) -> bool:
+    """Whether the package holds this component already."""
     if not (folder / "config.json").is_file():
         return False
     config = {"_class_name": type(network).__name__, **vars(network.config)}
     if json.loads((folder / "config.json").read_text()) != json.loads(json.dumps(config)):
         return False
     stored = load_file(folder / "diffusion_pytorch_model.safetensors")
-    if as_integers != any(name.endswith(int8.SCALE_SUFFIX) for name in stored):
-        return False
     weights, state = int8.dequantize(stored), network.state_dict()
     return weights.keys() == state.keys() and all(torch.equal(weights[name].float(), state[name]) for name in state)
 

@@ -70,14 +70,18 @@ class Network(nn.Module):
         network.load_state_dict(tensors, assign=True)
         return network.to(torch_dtype).eval()
 
-    def save_pretrained(self, folder: Path | str, int8: bool = False) -> None:
-        """Write config and weights into `folder`, which is made; with `int8` the weights as 8-bit integers."""
+    def save_pretrained(self, folder: Path | str, int8: bool = False, grouped: bool = False) -> None:
+        """Write config and weights into `folder`, which is made.
+
+        Args:
+            int8, grouped: the weights as 8-bit integers, see `seesr.models.int8`.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         config = {"_class_name": type(self).__name__, **vars(self.config)}
         (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2, sort_keys=True) + "\n")
         tensors = {name: tensor.contiguous() for name, tensor in self.state_dict().items()}
-        tensors = quantize(tensors) if int8 else tensors
+        tensors = quantize(tensors, grouped) if int8 else tensors
         save_file(tensors, folder / WEIGHTS_NAME, metadata={"format": "pt"})
 
 

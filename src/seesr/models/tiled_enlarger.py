@@ -1,6 +1,8 @@
 """What learned enlargers share: tiles of bounded memory, the photo's own colours, weights between trainings."""
 
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
@@ -8,6 +10,7 @@ from torch import Tensor
 
 from seesr.models.flat_sides import Margins, cut, flat_margins
 from seesr.models.network import Network
+from seesr.models.two_ends import FILE_NAME, TwoEnds
 from seesr.tiling.geometry import even_starts
 
 SCALE = 4
@@ -19,6 +22,8 @@ A pixel 40 from a border that the photo does not have is off by a quarter of a l
 rounds; one 16 from it by 1.7.
 """
 
+Self = TypeVar("Self", bound="TiledEnlarger")
+
 
 class TiledEnlarger(Network):
     """A network whose `forward` takes (B, 3, h, w) in [0, 1] to (B, 3, kh, kw), nominally in [0, 1] but not clamped.
@@ -27,11 +32,32 @@ class TiledEnlarger(Network):
     can_be_cut: whether a photo may be worked on in tiles.
     anchor: side, in pixels of the photo, of the squares whose mean colour `enlarge` keeps (see `anchored`); 0: it shows
         what the network says.
+    ends: the way to its calm end, of networks that have two (`seesr.models.two_ends`).
     """
 
     scale: int = SCALE
     can_be_cut: bool = True
     anchor: int = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: TwoEnds | None = None
+
+    @classmethod
+    def from_pretrained(cls: type[Self], folder: Path | str, torch_dtype: torch.dtype = torch.float32) -> Self:
+        """As `Network.from_pretrained`; with its calm end, where the folder holds one."""
+        network = super().from_pretrained(folder, torch_dtype)
+        if (Path(folder) / FILE_NAME).is_file():
+            network.ends = TwoEnds.read(network, Path(folder) / FILE_NAME)
+        return network
+
+    def save_pretrained(self, folder: Path | str, *args: Any, **kwargs: Any) -> None:
+        """As `Network.save_pretrained`, with both ends."""
+        if self.ends is not None:
+            self.ends.move(self, 1.0)
+        super().save_pretrained(folder, *args, **kwargs)
+        if self.ends is not None:
+            self.ends.write(Path(folder) / FILE_NAME)
 
     @torch.no_grad()
     def enlarge(
@@ -40,6 +66,7 @@ class TiledEnlarger(Network):
         tile: int = TILE,
         overlap: int | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        detail: float = 1.0,
     ) -> Tensor:
         """The photo enlarged and clamped to [0, 1]; arguments as for `enlarge_rows`.
 
@@ -48,7 +75,7 @@ class TiledEnlarger(Network):
         """
         height, width = image.shape[-2:]
         result, top = image.new_empty(*image.shape[:-2], self.scale * height, self.scale * width), 0
-        for rows in self.enlarge_rows(image, tile, overlap, progress):
+        for rows in self.enlarge_rows(image, tile, overlap, progress, detail):
             result[..., top : top + rows.shape[-2], :] = rows
             top += rows.shape[-2]
         return result
@@ -60,6 +87,7 @@ class TiledEnlarger(Network):
         tile: int = TILE,
         overlap: int | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
+        detail: float = 1.0,
     ) -> Iterator[Tensor]:
         """Enlarge a photo of any size in overlapping tiles of one shape; yields the result from top to bottom.
 
@@ -71,11 +99,14 @@ class TiledEnlarger(Network):
                 blend is linear across the middle half of them, so that no pixel is taken from nearer than `overlap / 4`
                 to a border that the photo does not have.
             progress: called with the number of tiles done and of all.
+            detail: in [0, 1], from the calm end to the detailed one; networks that have one end pass over it.
 
         Yields:
             (B, 3, rows, kw) in [0, 1], on the device and of the dtype of `image`, which need not be the network's; its
             values hold until the next rows are asked for.
         """
+        if self.ends is not None:
+            self.ends.move(self, detail)
         k, margins = self.scale, flat_margins(image)
         across = slice(k * margins.left, k * (margins.left + image.shape[-1]))
         top, skipped = 0, k * margins.top  # rows of the result yielded, and rows above it

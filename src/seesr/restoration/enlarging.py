@@ -63,6 +63,7 @@ def enlarge_learned(
     tile: int,
     progress: Callable[[int, int], None],
     sixteen_bit: bool = False,
+    detail: float = 1.0,
 ) -> Any:
     """The learned enlarging; the result's sides are multiples of 8 with `on_grid`, else it has `output_size`.
 
@@ -70,6 +71,7 @@ def enlarge_learned(
         tile: side of the enlarger's tiles in pixels of the photo.
         progress: called with the number of tiles done and of all.
         sixteen_bit: give a picture of 16 bits.
+        detail: from 0 to 1, where an enlarger of two ends works between them.
 
     Raises:
         SeesrError: NaN from the network.
@@ -78,7 +80,7 @@ def enlarge_learned(
     size = output_size(image.width, image.height, scale)
     enlarged = enlarger.scale * image.width, enlarger.scale * image.height
     rows = _Rows(enlarged, size, sixteen_bit)
-    for finished in enlarger.enlarge_rows(to_tensor(image), tile, progress=progress):
+    for finished in enlarger.enlarge_rows(to_tensor(image), tile, progress=progress, detail=detail):
         for part in finished.split(_AT_ONCE, 2):
             if not torch.isfinite(part).all():
                 raise SeesrError(

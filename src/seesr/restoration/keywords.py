@@ -11,6 +11,7 @@ class SettingsKeywords(TypedDict, total=False):
 
     scale: float | None
     process_size: int | None
+    detail: float | None
     prompt: str | None
     tags: Sequence[str] | None
     exclude_tags: Sequence[str] | None

@@ -66,7 +66,10 @@ class RestorationModel:
         """
         base = self.profile(profile)
         vocabulary = self.tagger.config.tags if self.tagger is not None else ()
-        return remarks(given, base, base.with_overrides(**given), vocabulary)
+        notes = remarks(given, base, base.with_overrides(**given), vocabulary)
+        if given.get("detail") is not None and (self.enlarger is None or self.enlarger.ends is None):
+            notes += ["`detail` has no effect with a model whose enlarger has no calm end"]
+        return notes
 
     def _scheduler(self, settings: Settings, given: str | None) -> Scheduler:
         """The scheduler to sample with: the pipeline's own where it was exchanged, else that of the settings.

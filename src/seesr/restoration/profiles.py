@@ -17,7 +17,7 @@ FAST = Settings(
     reserve_prompt=True,
 )
 TURBO = Settings(num_inference_steps=2, guidance_scale=1.0, latent_tile_overlap=32)
-ENLARGER_ONLY = Settings(num_inference_steps=0, color_fix="none", reserve_prompt=True, process_size=8)
+ENLARGER_ONLY = Settings(num_inference_steps=0, color_fix="none", reserve_prompt=True, process_size=8, detail=0.6)
 
 
 def choose_profile(name: str, own: Mapping[str, Mapping[str, Any]], has_diffusion: bool) -> Settings:

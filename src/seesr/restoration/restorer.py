@@ -187,7 +187,7 @@ class Restorer(RestorationModel):
 
                 sizes = work_scale(scale), settings.process_size
                 enlarged = enlarge_learned(
-                    self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, sixteen_bit
+                    self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, sixteen_bit, settings.detail
                 )
 
         # 4 to 10. Diffusion and colour fix

@@ -50,6 +50,17 @@ class Settings:
         diffusion=False,
     )
 
+    # Enlarging
+    detail: float = setting(
+        1.0,
+        "size",
+        "detail",
+        "Of the embedded enlarger. 0 is calm: noise and JPEG blocks go, fine texture too. 1 draws out most.",
+        minimum=0,
+        maximum=1,
+        diffusion=False,
+    )
+
     # Semantics
     prompt: str = setting("", "semantics", "prompt", "Words of your own, put after the tags.", in_profile=False)
     tags: Sequence[str] | None = setting(

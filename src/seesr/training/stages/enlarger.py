@@ -107,6 +107,7 @@ class EnlargerStage(loop.Stage):
             generator = load_enlarger(config.start)
         except OSError as error:
             raise SeesrError(f"start: no enlarger in {config.start} ({str(error).splitlines()[0]})") from None
+        generator.ends = None  # a calm end would belong to the weights at the start
         self.generator = generator
         self.modules = {
             "generator": generator,
