@@ -13,5 +13,5 @@ class SettingsElsewhere(griffe.Extension):
 
     def on_function(self, *, func: griffe.Function, **kwargs: Any) -> None:
         if func.docstring and "Settings:\n" in func.docstring.value:
-            told = "Every one of the [settings](settings.html) is a keyword as well.\n"
+            told = "Every one of the [settings](settings.md) is a keyword as well.\n"
             func.docstring.value = func.docstring.value.replace("Settings:\n", told)
