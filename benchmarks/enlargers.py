@@ -3,15 +3,16 @@
     python benchmarks/enlargers.py runs/x4plus src/seesr/assets/mini/enlarger runs/quick/train/model \\
         --pairs runs/validation/web runs/validation/phone --photos 24 --sheet runs/web.png
 
-Each enlarger is a folder, or `bicubic`; pairs are folders with `lr` and `hr` (benchmarks/validation_set.py). The sheet
-shows bicubic, each enlarger and the original side by side, at 1:1, the middle 256 pixels; pairs without `hr` are shown
-only. Results are on stderr as they come, the table at the end on stdout.
+Each enlarger is a folder, or `bicubic`; `FOLDER@0.6` is one of two ends at detail 0.6. Pairs are folders with `lr` and
+`hr` (benchmarks/validation_set.py). The sheet shows bicubic, each enlarger and the original side by side, at 1:1, the
+middle 256 pixels; pairs without `hr` are shown only. Results are on stderr as they come, the table on stdout.
 """
 
 import argparse
 import json
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -86,8 +87,9 @@ def main() -> None:
 def _enlarger(name: str) -> Callable[[Tensor], Tensor]:
     if name == "bicubic":
         return _bicubic
-    network = load_enlarger(name, choose_dtype("auto", choose_device("cpu")))
-    return network.to(memory_format=torch.channels_last).enlarge
+    folder, _, detail = name.partition("@")
+    network = load_enlarger(folder, choose_dtype("auto", choose_device("cpu")))
+    return partial(network.to(memory_format=torch.channels_last).enlarge, detail=float(detail or 1))
 
 
 def _bicubic(lr: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor
 
 from seesr.errors import SeesrError
@@ -28,6 +29,15 @@ def image_of(pictures: Sequence[np.ndarray]) -> Tensor:
     """Pictures (H, W, 3) of uint8 or uint16, all of one size, as IMAGE: (B, H, W, 3), float32 in [0, 1]."""
     levels = [np.iinfo(picture.dtype).max for picture in pictures]
     return torch.stack([torch.from_numpy(p.astype(np.float32) / top) for p, top in zip(pictures, levels)])
+
+
+def one_size(sheets: Sequence[Image.Image], ground: tuple[int, int, int]) -> list[np.ndarray]:
+    """RGB pictures, each continued by `ground` at the right and below to the size of the largest: (H, W, 3), uint8."""
+    size = max(sheet.width for sheet in sheets), max(sheet.height for sheet in sheets)
+    grounds = [Image.new("RGB", size, ground) for _ in sheets]
+    for whole, sheet in zip(grounds, sheets):
+        whole.paste(sheet)
+    return [np.asarray(whole) for whole in grounds]
 
 
 def only_here(restored: Tensor, photos: Sequence[Tensor], mask: Tensor) -> Tensor:

@@ -10,14 +10,15 @@ from torch import Tensor
 
 from seesr.errors import SeesrError
 from seesr.photos.photo import read_photo
-from seesr.photos.pictures import to_tensor
+from seesr.photos.pictures import to_pil, to_tensor
 from seesr.restoration.color_fix import fix_color
 from seesr.restoration.inputs import read_inputs
 from seesr.restoration.prompts import choose_tags
+from seesr.restoration.tag_sheet import GROUND, draw_tags
 
 from .choices import MODELS_DEFAULT
 from .models import Model
-from .pictures import image_of, only_here, photos_of, resized
+from .pictures import image_of, one_size, only_here, photos_of, resized
 from .progress import Bar, stop_if_interrupted
 
 
@@ -41,8 +42,8 @@ def read_photos(files: Sequence[Path]) -> tuple[list[Tensor], list[str]]:
     return photos, names
 
 
-def see_tags(model: Model, image: Tensor, leave_out: str, add: str) -> tuple[str, Tensor]:
-    """Tags of each picture, a line each, and the embeddings, (B, n, d).
+def see_tags(model: Model, image: Tensor, leave_out: str, add: str) -> tuple[str, Tensor, Tensor]:
+    """Tags of each picture, a line each, the embeddings, (B, n, d), and where each tag is seen, drawn: IMAGE.
 
     Args:
         image: IMAGE, (B, H, W, 3).
@@ -54,14 +55,16 @@ def see_tags(model: Model, image: Tensor, leave_out: str, add: str) -> tuple[str
     restorer = model.tagger()
     if restorer.tagger is None:
         raise SeesrError(f"{model.name} has no tagger; choose another model")
-    lines, embeddings = [], []
+    lines, embeddings, sheets = [], [], []
     for photo in photos_of(image):
         stop_if_interrupted()
         found, embedding = restorer.see(read_inputs(photo, sixteen_bit=False)[0])
         assert embedding is not None  # there is a tagger
         lines.append(", ".join([*choose_tags([tag.name for tag in found], exclude=_words(leave_out)), *_words(add)]))
         embeddings.append(embedding.float().cpu())
-    return "\n".join(lines), torch.cat(embeddings)
+        maps = restorer.where(embedding, [tag.name for tag in found])
+        sheets.append(draw_tags(to_pil(photo[None]), found, maps))
+    return "\n".join(lines), torch.cat(embeddings), image_of(one_size(sheets, GROUND))
 
 
 def restore(

@@ -18,6 +18,7 @@ MAIN = (
     "scheduler",
     "start_point",
     "color_fix",
+    "detail",
 )
 """Settings that the restore node shows; `tags` has an input of its own there."""
 

@@ -1,4 +1,4 @@
-"""Node: what DAPE sees in each picture, as text and as the representation embedding."""
+"""Node: what DAPE sees in each picture and where, as text, as the representation embedding and as a picture."""
 
 from typing import Any
 
@@ -27,6 +27,9 @@ class SeeTags(io.ComfyNode):
                 io.String.Output("tags", display_name="tags", tooltip="A line for each picture: a, b, c."),
                 sockets.Embedding.Output(
                     "embedding", display_name="embedding", tooltip="What the image attention (RCA) reads."
+                ),
+                io.Image.Output(
+                    "tag_map", display_name="map", tooltip="Where in each picture each tag is seen, drawn."
                 ),
             ],
         )

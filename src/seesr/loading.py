@@ -110,10 +110,19 @@ def load_tagger(name: str, dtype: torch.dtype, device: torch.device) -> Restorer
     Raises:
         SeesrError: no such model, or a damaged one.
     """
+    return load_parts(name, dtype, device, ("tagger",))
+
+
+def load_parts(name: str, dtype: torch.dtype, device: torch.device, parts: tuple[str, ...]) -> LightRestorer:
+    """`parts` of the model called `name`, of "tagger" and "enlarger"; those that it lacks are None.
+
+    Raises:
+        SeesrError: no such model, or a damaged one.
+    """
     folder = resolve(name)
     with loading_errors(name):
         index = json.loads((folder / "model_index.json").read_text())
-        return _load_light(folder, index, dtype, parts=("tagger",)).to(device)
+        return _load_light(folder, index, dtype, parts).to(device)
 
 
 def _load_light(

@@ -202,7 +202,13 @@ def test_dry_run_counts_what_is_known(tiny: Reference) -> None:
     cost = {stage.name: stage.operations for stage in large.stages}
     assert cost["denoise"] > 4 * next(stage.operations for stage in small.stages if stage.name == "denoise")
     assert large.memory > small.memory
-    half = estimates.estimate(tiny.model, (128, 128), 4, torch.bfloat16, steps=0)
+
+    # its four tiles of 96 latents overlap by 4: a region in the corner has only the first predicted once more
+    region = {"regions": ["0,0,0.2,0.2: fur"]}
+    more = estimate_once.__wrapped__(tiny.model, (256, 256), 4, torch.float32, given=region)
+    operations = next(stage.operations for stage in more.stages if stage.name == "denoise")
+    assert operations == pytest.approx(5 / 4 * cost["denoise"])
+    half = estimate_once.__wrapped__(tiny.model, (128, 128), 4, torch.bfloat16, given={"num_inference_steps": 0})
     assert half.weights * 2 == small.weights
 
 

@@ -231,6 +231,16 @@ def test_dry_run_writes_nothing(seesr: Run, quick: QuickRestorer, tmp_path: Path
     assert "1 to do, 1 done before" in seesr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--dry-run").err
 
 
+def test_dry_run_tells_of_regions_that_do_not_fit(seesr: Run, tmp_path: Path) -> None:
+    photo(tmp_path / "in" / "small.png", (20, 30)), photo(tmp_path / "in" / "large.png", (60, 30))
+    regions = ("--region", "0,0,50,20: fur", "--profile", "diffusion")
+    outcome = seesr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--dry-run", *regions)
+    assert outcome.code == 0
+    assert "small.png: --region: '0,0,50,20: fur' reaches beyond the photo, 20 x 30 pixels" in outcome.err
+    assert "large.png: --region" not in outcome.err
+    assert "2 to do: about" in outcome.err
+
+
 def test_the_same_error_again_and_again_ends_the_job(
     seesr: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -16,9 +16,10 @@ from PIL import Image
 
 from seesr.errors import SeesrError
 from seesr.photos.photo import read_photo
-from seesr.photos.pictures import to_pil
+from seesr.photos.pictures import to_pil, to_tensor
 from seesr.pipeline import SeeSRPipeline
 from seesr.restoration.settings import SPECS
+from seesr.restoration.tag_sheet import GROUND, draw_tags
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / "example_workflows").glob("*.json"))
@@ -96,7 +97,7 @@ def test_every_setting_has_a_widget_that_by_itself_leaves_it_to_the_profile(node
 def test_from_loader_over_tags_to_pictures(
     comfy: Comfy, nodes: dict[str, Any], model: Any, batch: torch.Tensor, library: SeeSRPipeline
 ) -> None:
-    tags, embedding = run(nodes["SeesrSeeTags"], model=model, image=batch, add="fur")
+    tags, embedding, _ = run(nodes["SeesrSeeTags"], model=model, image=batch, add="fur")
     assert [line.endswith("fur") for line in tags.split("\n")] == [True, True]
     assert embedding.shape[0] == 2
 
@@ -114,11 +115,25 @@ def test_from_loader_over_tags_to_pictures(
     assert comfy.loaded
 
 
+def test_the_map_is_the_commands_picture(nodes: dict[str, Any], model: Any, library: SeeSRPipeline) -> None:
+    """A sheet for each picture of the batch; the one with fewer tags is continued by its ground."""
+    photos = [Image.new("RGB", (96, 96), "grey"), read_photo(ROOT / "examples/cat.jpg").rgb.resize((96, 96))]
+    image = torch.stack([to_tensor(photo)[0].movedim(0, -1) for photo in photos])
+    _, _, sheets = run(nodes["SeesrSeeTags"], model=model, image=image, leave_out="cat")
+    drawn = [draw_tags(photo, *library.look_where(photo)) for photo in photos]
+    assert drawn[0].size != drawn[1].size
+    assert sheets.shape == (2, max(d.height for d in drawn), max(d.width for d in drawn), 3)
+    for sheet, alone in zip(sheets, drawn):
+        torch.testing.assert_close(sheet[: alone.height, : alone.width], to_tensor(alone)[0].movedim(0, -1))
+        rest = sheet[alone.height :].reshape(-1, 3)
+        assert (rest == torch.tensor(GROUND) / 255).all()
+
+
 def test_denoising_shows_each_step_and_obeys_the_embedding(
     comfy: Comfy, nodes: dict[str, Any], model: Any, batch: torch.Tensor
 ) -> None:
     wanted = {"model": model, "image": batch[:1], "profile": "diffusion", "num_inference_steps": 2, "fidelity": 0.0}
-    _, embedding = run(nodes["SeesrSeeTags"], model=model, image=batch)
+    _, embedding, _ = run(nodes["SeesrSeeTags"], model=model, image=batch)
     plain, _, prompts = run(nodes["SeesrRestore"], **wanted, tags="cat,\nfur")
     previews = [preview for _, _, preview in comfy.moves if preview is not None]
     assert [form for form, _, _ in previews] == ["JPEG", "JPEG"]
@@ -193,6 +208,7 @@ def test_example_workflows_fit_the_nodes(path: Path, nodes: dict[str, Any]) -> N
     for node in ours:
         schema = nodes[node["type"]].define_schema()
         assert {each["name"] for each in node["inputs"]} == {each.id for each in schema.inputs}, "save it anew"
+        assert [each["name"] for each in node["outputs"]] == [each.shown for each in schema.outputs], "save it anew"
         known = {each.id: each for each in schema.inputs if "default" in each.about}
         for each, value in zip(known.values(), node["widgets_values"], strict=True):
             each.checked(value)

@@ -31,7 +31,7 @@ class Input:
 
 class Output:
     def __init__(self, id: str, *, display_name: str = "", tooltip: str = "", is_output_list: bool = False) -> None:
-        self.id, self.is_output_list = id, is_output_list
+        self.id, self.is_output_list, self.shown = id, is_output_list, display_name or id
 
 
 def custom(name: str) -> Any:

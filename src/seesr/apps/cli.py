@@ -12,6 +12,7 @@ from seesr.apps.data import app as data
 from seesr.apps.degrade import degrade
 from seesr.apps.doctor import doctor
 from seesr.apps.evaluate import evaluate
+from seesr.apps.export import export
 from seesr.apps.options import in_options
 from seesr.apps.semantics import semantics
 from seesr.apps.study import study
@@ -34,6 +35,7 @@ for command in (upscale, tags, convert, download, degrade, train, evaluate, doct
 app.add_typer(data, name="data")
 app.add_typer(semantics, name="semantics")
 app.add_typer(study, name="study")
+app.add_typer(export, name="export")
 
 
 def _quiet_libraries() -> None:

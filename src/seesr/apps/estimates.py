@@ -1,6 +1,8 @@
 """What restoring a photo takes with a model by folder or name, its weights untouched (`seesr.restoration.estimate`)."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import init_empty_weights
@@ -32,16 +34,16 @@ def estimate(
     dtype: torch.dtype,
     on_gpu: bool = False,
     profile: str | None = None,
-    steps: int | None = None,
+    given: Mapping[str, Any] | None = None,
     enlarger: Path | None = None,
 ) -> Estimate:
     """What restoring a photo of `size` (width, height) takes with the model in `folder`.
 
-    profile: the model's default one if None. steps: denoising steps, instead of the profile's. enlarger: file of a
-    network in the place of the model's enlarger.
+    profile: the model's default one if None. given: settings put over it. enlarger: file of a network in the place of
+    the model's enlarger.
 
     Raises:
-        SeesrError: a config is missing or damaged, or the enlarger cannot be used.
+        SeesrError: a config is missing or damaged, the enlarger cannot be used, or a region does not fit the photo.
     """
     index = read_json(folder / "model_index.json")
     networks = meta_networks(folder, dtype)
@@ -49,7 +51,7 @@ def estimate(
         networks["enlarger"] = load_foreign_enlarger(enlarger, dtype).to("meta")
     name = profile or index.get("default_profile", "paper")
     settings = choose_profile(name, index.get("profiles", {}), "unet" in networks)
-    settings = settings.with_overrides(num_inference_steps=steps)
+    settings = settings.with_overrides(**(given or {}))
     return estimate_networks(networks, name, settings, size, scale, dtype, on_gpu)
 
 

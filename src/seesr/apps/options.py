@@ -23,6 +23,7 @@ _SAME = (
     *("samples", "strip", "suffix"),
     *("against", "archive", "degrade", "detector", "instances", "limit", "panoptic", "segmenter"),  # measuring
     *("allowed_failures", "checks", "host", "hr", "lr", "mode", "photos", "port", "questions", "real"),  # the study
+    *("license", "license_file"),  # the hub
 )
 """Parameters whose options have their names."""
 _OPTIONS = (

@@ -137,7 +137,7 @@ class TiledEnlarger(Network):
         if not self.can_be_cut:
             tile = max(height, width)
         if height <= tile and width <= tile:
-            result = self._enlarge_tile(part(0, 0))
+            result = self.enlarge_tile(part(0, 0))
             progress(1, 1)
             yield result
             return
@@ -149,7 +149,7 @@ class TiledEnlarger(Network):
             tops, _tile_weights(tops, height, tile, overlap, image, k), [*tops[1:], height]
         ):
             for left, weight in zip(lefts, across):
-                enlarged = self._enlarge_tile(part(top, left))
+                enlarged = self.enlarge_tile(part(top, left))
                 enlarged *= down[:, None] * weight  # (B, 3, k*tile, k*tile)
                 x = k * left
                 rows[..., x : x + enlarged.shape[-1]] += enlarged
@@ -160,7 +160,12 @@ class TiledEnlarger(Network):
             begun = rows[..., finished:, :].clone()  # its lower neighbours are to be added
             rows.zero_()[..., : begun.shape[-2], :] = begun
 
-    def _enlarge_tile(self, image: Tensor) -> Tensor:
+    def enlarge_tile(self, image: Tensor) -> Tensor:
+        """The network's picture of `image`, (B, 3, h, w) in [0, 1], at once: clamped, and anchored if it asks for it.
+
+        Returns:
+            (B, 3, kh, kw) in [0, 1], on the device and of the dtype of `image`.
+        """
         enlarged = self.forward(image.to(self.device, self.dtype)).clamp_(0, 1).to(image.device, image.dtype)
         return anchored(enlarged, image, self.anchor) if self.anchor else enlarged
 

@@ -118,9 +118,11 @@ class RestorationModel:
         shape; see `seesr.models.tagging.PhotoTagger.tag_maps`. (0, 1, 1) without a tagger.
         """
         found, image_embeds = self.see(photo)
-        return found, self._maps(image_embeds, [tag.name for tag in found])
+        return found, self.where(image_embeds, [tag.name for tag in found])
 
-    def _maps(self, image_embeds: torch.Tensor | None, tags: Sequence[str]) -> torch.Tensor:
+    @torch.inference_mode()
+    def where(self, image_embeds: torch.Tensor | None, tags: Sequence[str]) -> torch.Tensor:
+        """Where tags are seen in the photo whose embedding `see` gave: as in `look_where`."""
         if self.tagger is None or image_embeds is None:
             return torch.zeros(0, 1, 1)
         if hasattr(self.tagger, "_hf_hook"):  # offloaded by diffusers, which is slow to import

@@ -147,7 +147,7 @@ class Restorer(RestorationModel):
             look = self._restore(photo, fitting, plan, deepcopy(scheduler), source, embeds, tell, out)
             out.notes.append(note)
             if tag_maps:
-                out.tag_maps.append(self._maps(look.seen, [tag.name for tag in look.tags]))
+                out.tag_maps.append(self.where(look.seen, [tag.name for tag in look.tags]))
         if output_type == "np":
             out.images = [x.values if isinstance(x, Picture16) else np.asarray(x) for x in out.images]
         elif output_type == "pt":
@@ -224,7 +224,7 @@ class Restorer(RestorationModel):
         grounding = None
         if settings.ground_tags and settings.num_inference_steps and self.tagger is not None and self.tokenizer:
             vocabulary = self.tagger.config.tags
-            grounding = ground(prompt, chosen, vocabulary, lambda names: self._maps(seen, names), self.tokenizer)
+            grounding = ground(prompt, chosen, vocabulary, lambda names: self.where(seen, names), self.tokenizer)
         return Look(found, prompt, image_embeds, seen, grounding)
 
     def _encode(self, look: "Look", negative_prompt: str) -> torch.Tensor:

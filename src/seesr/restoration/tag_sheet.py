@@ -18,7 +18,7 @@ _SIDES = (380, 300, 230)  # pixels of a panel's longer side: few panels, some, m
 _GAP, _MARGIN = 18, 26  # between panels, around them
 _ABOVE, _BELOW = 8, 14  # a label: from the panel to the text, from the text to the next panel
 _FONT, _LEAST_FONT = 17, 13
-_GROUND, _TEXT, _FAINT = (18, 20, 24), (236, 238, 242), (140, 146, 156)
+GROUND, _TEXT, _FAINT = (18, 20, 24), (236, 238, 242), (140, 146, 156)
 _HUES = ("#ff9f40", "#4cc2ff", "#7ee081", "#ff6f91", "#c79bff", "#ffe066", "#35d6c0", "#ff7d5c", "#8fa8ff", "#e88be0")
 _LINE = 0.5  # of a map: where the line around it runs
 _FAINTEST = 0.25  # of a map: below it no tag counts as the strongest
@@ -45,7 +45,7 @@ def draw_tags(photo: Image.Image, tags: Sequence[Tag], maps: torch.Tensor) -> Im
     columns = _columns(panels, wide + _GAP, row + _GAP)
     rows = math.ceil(panels / columns)
     size = 2 * _MARGIN + columns * (wide + _GAP) - _GAP, 2 * _MARGIN + rows * (row + _GAP) - _GAP
-    sheet = Image.new("RGB", size, _GROUND)
+    sheet = Image.new("RGB", size, GROUND)
     draw = ImageDraw.Draw(sheet)
     grown = [_grown(maps[i], (width, height)) for i in order]
     colors = [_color(place) for place in range(len(order))]
@@ -95,7 +95,7 @@ def _color(place: int) -> tuple[int, int, int]:
 def _dark(photo: Image.Image, share: float) -> np.ndarray:
     """The photo in dim grey, (h, w, 3) of floats."""
     grey = np.asarray(photo.convert("L"), dtype=np.float32)[..., None]
-    return np.asarray(_GROUND, dtype=np.float32) * (1 - share) + grey * share
+    return np.asarray(GROUND, dtype=np.float32) * (1 - share) + grey * share
 
 
 def _outlined(picture: np.ndarray, inside: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:

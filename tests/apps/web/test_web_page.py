@@ -86,6 +86,12 @@ def test_a_photo_is_restored_compared_and_saved(
         assert browser.problems == []
 
 
+SENT = (
+    "window.sent = null; const usual = window.fetch; window.fetch = (path, options) => { "
+    "if (options?.body) window.sent = options.body.get('settings'); return usual(path, options); }; true"
+)
+"""Keeps the settings of the next request in `window.sent`."""
+
 CONTRAST = """(() => {
   const canvas = document.createElement('canvas').getContext('2d', {willReadFrequently: true});
   const light = (color, under = 'transparent') => {  // relative luminance of WCAG 2.2, alpha
@@ -125,6 +131,7 @@ def test_texts_can_be_read_in_light_and_dark(
         started(browser, address)
         choose(browser, photo)
         browser.wait(DONE)
+        browser.evaluate("document.querySelector('#tags .name').click()")  # so that the chosen one is looked at, too
         found = browser.evaluate(CONTRAST)
         assert found["low"] == []  # WCAG 2.2's 4.5 to 1
         assert (found["background"] < 0.2) == (scheme == "dark")
@@ -154,15 +161,47 @@ def test_tags_are_edited_and_used_again(address: str, photo: Path, tmp_path: Pat
             browser.press(letter)
         browser.press("Enter")
         assert browser.evaluate(names) == [name for name in seen if name != "cat"] + ["tiger"]
-        sent = (
-            "window.sent = null; const usual = window.fetch; window.fetch = (path, options) => { "
-            "if (options?.body) window.sent = options.body.get('settings'); return usual(path, options); }; true"
-        )
-        browser.evaluate(sent)
+        browser.evaluate(SENT)
         browser.click("#restore")
         browser.wait("window.sent !== null")
         wanted = json.loads(browser.evaluate("window.sent"))
         assert wanted["tags"] == [name for name in seen if name != "cat"] + ["tiger"]
+        browser.wait(DONE)
+        assert browser.problems == []
+
+
+def test_where_a_tag_is_seen_and_words_for_places(address: str, photo: Path, tmp_path: Path) -> None:
+    """The tag's button darkens the picture where the tag is not seen; lines of text become regions."""
+    alpha = (
+        "[...document.getElementById('map').getContext('2d').getImageData(0, 0, 8, 8).data]"
+        ".filter((_, i) => i % 4 == 3)"
+    )
+    covers = """(() => {
+      const [a, b] = ['map', 'after'].map(id => document.getElementById(id).getBoundingClientRect());
+      return ['left', 'top', 'width', 'height'].every(side => Math.abs(a[side] - b[side]) < 1);
+    })()"""
+    with Browser(tmp_path, 390, 844, touch=True) as browser:
+        started(browser, address)
+        choose(browser, photo)
+        browser.wait(DONE)
+        hidden = "document.getElementById('map').hidden"
+        assert browser.evaluate(hidden)
+        browser.evaluate("document.querySelector('#tags .name').click()")
+        assert not browser.evaluate(hidden)
+        darkness = browser.evaluate(alpha)
+        assert (len(darkness), min(darkness)) == (64, 0)
+        assert max(darkness) > 180
+        assert browser.evaluate(covers)
+        browser.evaluate("document.querySelector('#tags .name').click()")
+        assert browser.evaluate(hidden)
+
+        lines = "0, 0, 0.5, 1: fur\\n\\n 0,0,9000,1: wood"
+        browser.evaluate(f"document.querySelector('[name=regions]').value = '{lines}'")
+        browser.evaluate("document.querySelector('[name=profile][value=fast]').click()")
+        browser.evaluate(SENT)
+        browser.click("#restore")
+        browser.wait("window.sent !== null")
+        assert json.loads(browser.evaluate("window.sent"))["regions"] == ["0, 0, 0.5, 1: fur", "0,0,9000,1: wood"]
         browser.wait(DONE)
         assert browser.problems == []
 

@@ -21,7 +21,8 @@ import httpx
 
 from seesr.apps.web.jobs import Limits
 from seesr.apps.web.server import Access, running
-from seesr.loading import load_restorer
+from seesr.loading import load_restorer, load_tagger
+from seesr.photos.photo import read_photo
 
 EXAMPLE = Path(__file__).parents[3] / "examples" / "cat.jpg"
 LIMITS = Limits(upload_bytes=300_000, megapixels=1.0, waiting=4, per_visitor=50)
@@ -97,7 +98,7 @@ def test_a_job_from_its_start_to_its_removal(client: httpx.Client) -> None:
             if line.startswith("data: "):
                 states.append(json.loads(line.removeprefix("data: ")))
     assert states[-1]["state"] == "done"
-    assert "cat" in [tag["name"] for tag in states[-1]["result"]["tags"]]
+    assert "cat" in [tag["name"] for tag in states[-1]["result"]["tags"] if len(tag["map"]) == 8]
     assert {"tags", "enlarge"} <= {state["stage"] for state in states if state["stage"]} | {"tags"}
     for suffix, kind in {"png": "PNG", "jpg": "JPEG", "webp": "WEBP", "tiff": "TIFF"}.items():
         assert opened(client.get(f"{place}/result", params={"format": suffix}).content).format == kind
@@ -116,7 +117,13 @@ def test_a_job_from_its_start_to_its_removal(client: httpx.Client) -> None:
 
 def test_tags_alone(client: httpx.Client) -> None:
     found = client.post("/v1/tags", files={"photo": EXAMPLE.read_bytes()}).json()["tags"]
-    assert any(tag["name"] == "cat" and tag["probability"] > 0.5 for tag in found)
+    (cat,) = (tag for tag in found if tag["name"] == "cat")
+    assert cat["probability"] > 0.5
+    rows = cat["map"]  # where it is seen: the same as the library says
+    seen, maps = load_tagger("mini", torch.float32, torch.device("cpu")).look_where(read_photo(EXAMPLE).rgb)
+    wanted = maps[[tag.name for tag in seen].index("cat")]
+    torch.testing.assert_close(torch.tensor(rows), wanted, rtol=0, atol=0.006)
+    assert max(map(max, rows)) == 1
 
 
 def svg() -> bytes:

@@ -14,6 +14,7 @@ EXTRAS = {
     "train": "seesr train",
     "eval": "seesr evaluate with other methods, seesr semantics and plots",
     "iqa": "FID, MUSIQ, MANIQA and CLIPIQA in seesr evaluate (pyiqa, not for commercial use)",
+    "export": "seesr export onnx",
     "heic": "HEIC, the format of many phones' photos",
     "lowbit": "training with an 8-bit optimiser",
     "stream": "training from shards on a server",

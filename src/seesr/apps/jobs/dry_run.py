@@ -4,7 +4,7 @@ import random
 from pathlib import Path
 
 import torch
-from PIL import Image
+from PIL import ExifTags, Image
 
 from seesr.apps.jobs.database import NAME, Print, Recipe
 from seesr.apps.jobs.folder import Job, Plan
@@ -13,9 +13,12 @@ from seesr.apps.jobs.restore import RestoreOptions
 from seesr.apps.jobs.run import check_recipes, tell_left_out
 from seesr.apps.jobs.summary import duration
 from seesr.apps.jobs.work import is_done
+from seesr.apps.options import in_options
 from seesr.apps.progress import say
 from seesr.errors import SeesrError
 from seesr.photos.files import quiet_pillow
+from seesr.restoration.regions import Region
+from seesr.restoration.settings import SPECS
 
 _SAMPLE = 100  # photos whose sizes are looked at
 _NAMED = 5
@@ -50,7 +53,7 @@ def dry_run(
     if not sizes:
         say(f"{counts}; nothing was written")
         return
-    share = len(waiting) / len(sizes)
+    share = options.samples * len(waiting) / len(sizes)
     least, most = (duration(share * seconds) for seconds in _seconds(sizes, model, options, dtype, device, enlarger))
     say(f"{counts}: about {least if least == most else f'{least} to {most}'}; nothing was written")
 
@@ -79,15 +82,23 @@ def _split(plan: Plan, options: RestoreOptions, recipe: Recipe) -> tuple[list[Jo
 
 
 def _sizes(jobs: list[Job], options: RestoreOptions) -> list[tuple[tuple[int, int], float]]:
-    """(size, scale) of a sample of the photos that can be read and are to be restored."""
+    """(size, scale) of a sample of the photos that can be read and are to be restored; regions beyond one are told."""
+    regions = [Region.parse(text) for text in options.settings.get("regions") or ()]
     sample = jobs if len(jobs) <= _SAMPLE else random.Random(0).sample(jobs, _SAMPLE)
     sizes = []
     for job in sample:
         try:
             with quiet_pillow(), Image.open(job.source) as image:
-                size = image.size
+                turned = image.getexif().get(ExifTags.Base.Orientation, 1) in (5, 6, 7, 8)
+                size = image.size[::-1] if turned else image.size
             scale = options.scale_for(size)
         except (SeesrError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+            continue
+        try:
+            for region in regions:
+                region.box(size)
+        except SeesrError as error:
+            say(f"would fail: {job.source}: {in_options(str(error))}", "red")
             continue
         if scale is not None:
             sizes.append((size, scale))
@@ -111,10 +122,9 @@ def _seconds(
 
     ordered = sorted(sizes, key=area)
     size, scale = ordered[len(ordered) // 2]
-    wishes = options.settings
+    given = {name: value for name, value in options.settings.items() if name in SPECS and name != "scale"}
     on_gpu = device.type == "cuda"
-    asked = wishes.get("profile"), wishes.get("num_inference_steps")
-    needs = estimate(model, size, scale, dtype, on_gpu, *asked, enlarger)
+    needs = estimate(model, size, scale, dtype, on_gpu, options.settings.get("profile"), given, enlarger)
     least, most, _ = seconds_span(needs, device, dtype)
     share = sum(map(area, sizes)) / area((size, scale))
     return least * share, most * share

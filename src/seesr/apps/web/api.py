@@ -38,7 +38,10 @@ class JobStatus(BaseModel):
 
 
 class Tags(BaseModel):
-    """What DAPE sees in a photo."""
+    """What DAPE sees in a photo: `name`, `probability` and `map` of each tag.
+
+    `map` tells where: rows of cells that cover the whole photo, 1 where most of the evidence lies, 0 where none does.
+    """
 
     tags: list[dict[str, Any]]
 
@@ -84,7 +87,7 @@ def make_routes(queue: Queue, restoration: Restoration) -> APIRouter:
 
     @routes.post("/tags", openapi_extra=BODIES)
     async def tags(request: Request) -> Tags:
-        """The tags that DAPE sees in a photo, with probabilities."""
+        """The tags that DAPE sees in a photo, with probabilities and where each is seen."""
         job, _ = await submit(request, look=True)
         await finished(request, job)
         found = about(job)

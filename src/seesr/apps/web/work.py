@@ -1,16 +1,18 @@
 """What the server does with one photo: restore it, keep the result losslessly, hand it out in the format asked for."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import Any
 
+import torch
 from PIL import Image
 
 from seesr.apps.web.jobs import WebJob
 from seesr.errors import SeesrError
+from seesr.models.tagging import Tag
 from seesr.photos.files import write_photo
 from seesr.photos.limits import check_result_fits
 from seesr.photos.photo import Photo, finish_photo, read_photo
@@ -72,7 +74,11 @@ class Restoration:
             check_result_fits(job.folder / _KEPT, size)
             with self._model:
                 result = self.restorer(
-                    photo.rgb, profile=wish.profile, callback=callback, **wish.settings | {"scale": scale}
+                    photo.rgb,
+                    profile=wish.profile,
+                    callback=callback,
+                    tag_maps=True,
+                    **wish.settings | {"scale": scale},
                 )
             callback(Progress("write", 0, 1))
             picture = finish_photo(result.images[0], photo)
@@ -84,7 +90,7 @@ class Restoration:
             about = {
                 "size": result.images[0].size,
                 "photo_size": photo.rgb.size,
-                "tags": [{"name": tag.name, "probability": round(tag.probability, 4)} for tag in result.tags[0]],
+                "tags": _tags(result.tags[0], result.tag_maps[0]),
                 "prompt": result.prompts[0],
                 "negative_prompt": result.negative_prompts[0],
                 "seconds": {stage: round(seconds, 3) for stage, seconds in result.timings[0].items()},
@@ -104,9 +110,8 @@ class Restoration:
             photo = self._read(job)
             callback(Progress("tags", 0, 1))
             with self._model:
-                found, _ = self.restorer.see(photo.rgb)
-            tags = [{"name": tag.name, "probability": round(tag.probability, 4)} for tag in found]
-            (job.folder / _ABOUT).write_text(json.dumps({"tags": tags}))
+                found, maps = self.restorer.look_where(photo.rgb)
+            (job.folder / _ABOUT).write_text(json.dumps({"tags": _tags(found, maps)}))
 
         return work
 
@@ -141,6 +146,12 @@ def encoded(job: WebJob, suffix: str, quality: int) -> Path:
         photo = read_photo(job.folder / _KEPT)
         write_photo(finish_photo(photo.rgb, photo), target, quality)
     return target
+
+
+def _tags(tags: Sequence[Tag], maps: torch.Tensor) -> list[dict[str, Any]]:
+    """Tags for a visitor, each with where it is seen: rows of cells that cover the photo, 0 to 1."""
+    cells = [[[round(value, 2) for value in row] for row in rows] for rows in maps.tolist()]
+    return [{"name": tag.name, "probability": round(tag.probability, 4), "map": rows} for tag, rows in zip(tags, cells)]
 
 
 def _write_preview(picture: Image.Image, path: Path) -> None:

@@ -1,11 +1,13 @@
 // The page: photos dropped, restored in turn, shown before and after, kept for the visit.
 import { cancel, describeSettings, picture, remove, result, submit, watch, zip } from "./api.js";
+import { makeMap } from "./map.js";
 import { makeSettings } from "./settings.js";
 import { makeSlider } from "./slider.js";
 
 const byId = id => document.getElementById(id);
 const STAGES = { tags: "Looking at the photo", enlarge: "Enlarging", encode: "Preparing", denoise: "Painting detail", decode: "Finishing", write: "Writing" };
 const slider = makeSlider(byId("slider"), byId("handle"), byId("after"));
+const map = makeMap(byId("map"), slider);
 const photos = [];  // { file, url, job, status, state: "sending" | "waiting" | "running" | "done" | "failed" | "cancelled", item, tags }
 let current = null, settings = null;
 
@@ -32,6 +34,7 @@ function add(files) {
 
 async function start(photo, again) {
   const before = photo.job;
+  if (photo === current) settings.lookAway();
   Object.assign(photo, { state: "sending", status: null, error: "" });
   draw(photo);
   try {
@@ -78,6 +81,7 @@ function show(photo) {
   byId("before").removeAttribute("src");
   byId("after").src = photo.url;
   slider.reset();
+  settings.lookAway();
   if (photo.state === "done") settings.showTags(photo.status.result.tags);
   for (const other of photos) draw(other);
 }
@@ -131,6 +135,7 @@ byId("settings").addEventListener("submit", event => { event.preventDefault(); i
 byId("cancel").addEventListener("click", () => current?.job && cancel(current.job).catch(() => null));
 byId("format").addEventListener("change", () => photos.forEach(draw));
 byId("zoom").addEventListener("click", () => {
+  settings.lookAway();
   const real = byId("slider").classList.toggle("real");
   byId("zoom").setAttribute("aria-pressed", real);
   slider.place();
@@ -163,5 +168,5 @@ addEventListener("drop", event => { if (hasFiles(event)) { event.preventDefault(
 addEventListener("paste", event => { if (event.clipboardData?.files.length) add(event.clipboardData.files); });
 addEventListener("pagehide", () => photos.forEach(photo => photo.job && navigator.sendBeacon?.(`/v1/jobs/${photo.job}/cancel`)));
 
-try { settings = makeSettings(await describeSettings()); document.documentElement.dataset.ready = "true"; } catch (error) { byId("problem").textContent = error.message; }
+try { settings = makeSettings(await describeSettings(), map.show); document.documentElement.dataset.ready = "true"; } catch (error) { byId("problem").textContent = error.message; }
 if (!["localhost", "127.0.0.1", "[::1]"].includes(location.hostname)) byId("where").textContent = "Photos are deleted after a while.";

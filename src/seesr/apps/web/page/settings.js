@@ -8,11 +8,13 @@ const NOTES = {
   paper: "The settings of the paper. Slow.",
 };
 
-export function makeSettings(description) {
+// `look`: told of the tag to show in the picture, or null.
+export function makeSettings(description, look) {
   const form = byId("settings");
   const changed = new Map();  // advanced settings that differ from the profile's
   let tags = [];  // { name, probability, own }
-  let edited = false;
+  let edited = false, worded = false;  // the tags were changed; words were written
+  let looked = null;  // the tag shown in the picture
 
   const order = ["fast", "diffusion", "paper"], names = Object.keys(description.profiles);
   names.sort((a, b) => (order.indexOf(a) + 1 || 9) - (order.indexOf(b) + 1 || 9));
@@ -55,17 +57,25 @@ export function makeSettings(description) {
   function drawNotes() {
     byId("profile-note").textContent = NOTES[profile()] ?? "";
     byId("to-row").hidden = form.elements.size.value !== "to";
-    byId("tags-note").textContent = edited && !diffuses() ? "Tags and words guide the diffusion; choose that profile to use them." : "";
+    byId("tags-note").textContent = (edited || worded) && !diffuses() ? "Tags and words guide the diffusion; choose that profile to use them." : "";
+  }
+  function lookAt(tag) { looked = tag; look(tag); drawTags(); }
+  function nameOf(tag) {  // a button where it is known where the tag is seen
+    if (!tag.map) return Object.assign(document.createElement("span"), { textContent: tag.name });
+    const button = Object.assign(document.createElement("button"), { type: "button", textContent: tag.name, title: "Where is it seen?", className: "name" });
+    button.setAttribute("aria-pressed", tag === looked);
+    button.addEventListener("click", () => { lookAt(tag === looked ? null : tag); byId("tags").querySelectorAll("li")[tags.indexOf(tag)].firstChild.focus({ preventScroll: true }); });
+    return button;
   }
   function drawTags() {
     byId("tags").replaceChildren(...tags.map(tag => {
       const item = document.createElement("li");
       item.className = tag.own ? "own" : "";
-      item.append(tag.name);
+      item.append(nameOf(tag));
       if (tag.probability != null) item.append(Object.assign(document.createElement("small"), { textContent: `${Math.round(100 * tag.probability)} %` }));
       const button = Object.assign(document.createElement("button"), { type: "button", textContent: "×" });
       button.setAttribute("aria-label", `Remove the tag ${tag.name}`);
-      button.addEventListener("click", () => { tags = tags.filter(other => other !== tag); edited = true; draw(); byId("new-tag").focus(); });
+      button.addEventListener("click", () => { tags = tags.filter(other => other !== tag); edited = true; if (tag === looked) lookAt(null); draw(); byId("new-tag").focus(); });
       item.append(button);
       return item;
     }));
@@ -81,7 +91,7 @@ export function makeSettings(description) {
       changed.set(name, read(raw));
     }
     if (event.target.name === "profile") { changed.clear(); drawAdvanced(); }
-    if (event.target.name === "prompt") edited = edited || event.target.value !== "";
+    if (["prompt", "regions"].includes(event.target.name)) worded = worded || event.target.value.trim() !== "";
     drawNotes();
   });
   byId("usual").addEventListener("click", () => { changed.clear(); drawAdvanced(); });
@@ -102,10 +112,13 @@ export function makeSettings(description) {
       const size = form.elements.size.value;
       const wanted = { profile: profile(), prompt: form.elements.prompt.value.trim(), seed: Number(form.elements.seed.value) || 0, ...Object.fromEntries(changed) };
       if (size === "to") wanted.to = Number(form.elements.to.value); else wanted.scale = Number(size);
+      const regions = form.elements.regions.value.split("\n").map(line => line.trim()).filter(Boolean);
+      if (regions.length) wanted.regions = regions;
       if (again && edited) wanted.tags = tags.map(tag => tag.name);
       return wanted;
     },
-    showTags(found) { if (!edited) { tags = found.map(tag => ({ ...tag, own: false })); } draw(); },
-    forget() { tags = []; edited = false; form.elements.prompt.value = ""; draw(); },
+    showTags(found) { if (!edited) { tags = found.map(tag => ({ ...tag, own: false })); } lookAt(null); draw(); },
+    forget() { tags = []; edited = worded = false; form.elements.prompt.value = form.elements.regions.value = ""; lookAt(null); draw(); },
+    lookAway() { lookAt(null); },
   };
 }

@@ -9,6 +9,7 @@ export function makeSlider(box, handle, image) {
     box.style.setProperty("--share", share);
     box.style.setProperty("--from", `${inner.left - outer.left}px`);
     box.style.setProperty("--wide", `${inner.width}px`);
+    box.style.setProperty("--high", `${inner.height}px`);
     handle.setAttribute("aria-valuenow", Math.round(100 * share));
     handle.setAttribute("aria-valuetext", `${Math.round(100 * share)} % before`);
   }
