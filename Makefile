@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 SEESR  := $(BIN)/seesr
 
-.PHONY: demo test test-slow lint table clean
+.PHONY: demo test test-slow lint docs table clean
 .DELETE_ON_ERROR:
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -32,6 +32,11 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site, into site/index.html; without network.
+docs: $(VENV)/.installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo site/index.html
+
 # docs/realsr.md; goes on where it was stopped. Also: make table TESTSET=path METHODS="bicubic folder:results/osediff"
 TESTSET ?= ../shared/testsets/realsr
 METHODS ?= bicubic realesrgan-x4plus mini mini:diffusion
@@ -40,4 +45,4 @@ table: $(VENV)/.installed
 	cp runs/$(notdir $(TESTSET))/table.md docs/$(notdir $(TESTSET)).md
 
 clean:
-	rm -rf $(VENV) out
+	rm -rf $(VENV) out site

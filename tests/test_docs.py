@@ -4,31 +4,15 @@ import importlib.util
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-import typer
 import yaml
+from docs_pages import CARD, FENCE, INSTRUCTIONS, PAGES, block_commands, check, commands, named, parse
 
+from conftest import ROOT
 from seesr.apps import cli
 from seesr.training import loop
-
-ROOT = Path(__file__).parents[1]
-CARD = ROOT / "src/seesr/assets/mini/README.md"
-PAGES = sorted(
-    page
-    for folder in (".", "docs", "training", "examples", "tests/data", ".github", CARD.parent)
-    for page in (ROOT / folder).glob("*.md")
-)
-INSTRUCTIONS = [page for page in PAGES if page.name not in ("CHANGELOG.md", "LOG.md")]  # those tell of the past
-FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
-EVERYWHERE = {"--help", "-h", "--debug"}
-
-
-def named(page: Path) -> str:
-    return str(page.relative_to(ROOT))
 
 
 def slug(heading: str) -> str:
@@ -49,41 +33,12 @@ def test_links_lead_somewhere(page: Path) -> None:
             assert anchor in map(slug, headings), f"{target}: no such heading"
 
 
-def shell_lines(page: Path) -> Iterator[str]:
-    """Lines of the page's code blocks, with those that end in a backslash joined."""
-    for block in FENCE.findall(page.read_text()):
-        yield from block.replace("\\\n", " ").splitlines()[1:-1]
-
-
-def commands(page: Path) -> Iterator[list[str]]:
-    """Words after `seesr` of every command that the page shows, in code blocks or in the text."""
-    for line in shell_lines(page):
-        if match := re.match(r"(?:\S+=\S+ )*seesr ([^:].*)|accelerate .*?-m seesr\.apps\.cli (.*)", line.strip()):
-            yield shlex.split(match[1] or match[2], comments=True)
-    text = FENCE.sub("", page.read_text())
-    for shown in re.findall(r"`seesr ([^`]+)`", text):
-        yield shlex.split(shown.replace("[", "").replace("]", ""))
-
-
-def check(words: list[str]) -> list[str]:
-    """Assert that subcommand and options exist; returns the words after the subcommand."""
-    command: Any = typer.main.get_command(cli.app)
-    while words and hasattr(command, "commands"):
-        if words[0].startswith(("-", "…")):
-            break
-        assert words[0] in command.commands, f"seesr has no {words[0]!r}"
-        command, words = command.commands[words[0]], words[1:]
-    options = EVERYWHERE.union(*([*p.opts, *p.secondary_opts] for p in command.params))
-    for word in words:
-        if re.fullmatch(r"--?[a-z][\w-]*(=.*)?", word):
-            assert word.partition("=")[0] in options, f"{command.name} has no {word}"
-    return words
-
-
 @pytest.mark.parametrize("page", INSTRUCTIONS, ids=named)
 def test_commands_and_options_exist(page: Path) -> None:
     for words in commands(page):
         check(words)
+    for words in block_commands(page):
+        parse(words)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)

@@ -8,5 +8,9 @@ class SeesrError(Exception):
     """
 
 
+class SeveralLinesError(SeesrError):
+    """One whose remedy is a list. Names in it are the program's own: a photo's could hold line breaks."""
+
+
 class SeesrWarning(UserWarning):
     """Something the user may not have meant, such as a setting without effect. Commands print it as a note."""

@@ -31,8 +31,13 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
     """Restores real-world photos under the guidance of what is in them.
 
     Args:
-        vae, text_encoder, tokenizer, scheduler: of Stable Diffusion 2-base, or small ones of the same kind.
-        tagger: DAPE. unet, controlnet: with representation cross-attention.
+        vae: of Stable Diffusion 2-base, or a small one of the same kind; so are the next two, and the scheduler.
+        text_encoder: reads the prompt.
+        tokenizer: of the text encoder.
+        tagger: DAPE.
+        unet: with representation cross-attention.
+        controlnet: with representation cross-attention.
+        scheduler: its config is the noise schedule of the training.
         enlarger: optional learned enlarger that takes the place of the bicubic one.
         profiles: name → settings (`Settings.to_dict`) this model is best run with; "fast" and "paper" always exist.
         default_profile: the one used when none is asked for.

@@ -243,7 +243,7 @@ def test_offline_says_all_and_what_was_put_there_by_hand_is_used(
     assert outcome.code == 2
     for weight in weights_of("sd2"):
         assert f"    {weight.path}" in outcome.err
-        assert weight.by_hand in outcome.err
+        assert f"\n  from {weight.by_hand}\n" in outcome.err  # a list that can be read, in lines of its own
     for words in (str(by_hand_folder()), "seesr download sd2", "HF_HUB_OFFLINE"):
         assert words in outcome.err
     assert "Traceback" not in outcome.err

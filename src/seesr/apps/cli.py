@@ -20,7 +20,7 @@ from seesr.apps.tags import tags
 from seesr.apps.train import train
 from seesr.apps.upscale import upscale
 from seesr.apps.web.command import web
-from seesr.errors import SeesrError, SeesrWarning
+from seesr.errors import SeesrError, SeesrWarning, SeveralLinesError
 from seesr.system.shown import shown
 
 app = typer.Typer(
@@ -58,7 +58,9 @@ def main() -> Any:
     except SeesrError as error:
         if debug:
             raise
-        typer.echo(shown(f"seesr: {in_options(str(error))}"), err=True)
+        message = f"seesr: {in_options(str(error))}"
+        lines = message.split("\n") if isinstance(error, SeveralLinesError) else [message]
+        typer.echo("\n".join(map(shown, lines)), err=True)
         sys.exit(2)
     except Exception as error:
         if debug:

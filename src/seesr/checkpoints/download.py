@@ -34,7 +34,7 @@ from seesr.checkpoints.transfer import (
     sha256_of,
     tell_full_disk,
 )
-from seesr.errors import SeesrError
+from seesr.errors import SeesrError, SeveralLinesError
 
 # ---------------------------------------------------------------------------------------------------- all files
 
@@ -67,7 +67,7 @@ def fetch_all(name: str, weights: Sequence[Weight], room: int = 0) -> dict[str, 
             except Unavailable:
                 continue
     if lacking := [weight for weight in weights if weight.path not in found]:
-        raise SeesrError(_what_to_do(name, lacking, reasons))
+        raise SeveralLinesError(_what_to_do(name, lacking, reasons))
     return found
 
 

@@ -40,7 +40,8 @@ class Autoencoder(Network):
     Args:
         latent_channels: of the latents.
         channels: width at a quarter and at an eighth of the resolution.
-        encoder_blocks, decoder_blocks: residual blocks at a quarter and at an eighth of the resolution.
+        encoder_blocks: residual blocks at a quarter and at an eighth of the resolution.
+        decoder_blocks: the same of the decoder.
         scaling_factor: brings latents to unit variance, as the diffusion part expects them.
     """
 
