@@ -107,7 +107,7 @@ class Work:
         """
         reader = threading.Thread(target=self._guarded, args=(self._reading,), name="reader", daemon=True)
         writer = threading.Thread(target=self._guarded, args=(self._writing,), name="writer", daemon=True)
-        with _ended_by_request():
+        with ended_by_request():
             reader.start()
             writer.start()
             stopped = False
@@ -274,7 +274,7 @@ def _named(error: Exception, line: str) -> Exception:
 
 
 @contextmanager
-def _ended_by_request() -> Iterator[None]:
+def ended_by_request() -> Iterator[None]:
     """A request to end (SIGTERM, as of services and containers) is taken as Ctrl-C is."""
     if threading.current_thread() is not threading.main_thread():
         yield
