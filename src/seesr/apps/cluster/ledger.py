@@ -1,8 +1,8 @@
 """Who dies of what: batches that processes took on, and photos that processes died of.
 
 Ray gives the batch of a dead process to another one, again and again. A photo that kills every process it comes to,
-because it needs more memory than there is or crashes a decoder, would keep the job from ending. So each batch is counted
-when it is begun, and from its second time on each of its photos.
+because it needs more memory than there is or crashes a decoder, would keep the job from ending. So each batch is
+counted when it is begun, and from its second time on each of its photos.
 """
 
 from collections import Counter

@@ -35,6 +35,7 @@ def ray_running(address: str | None) -> Iterator[bool]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else lines about its inner life
     try:
         import ray
         import ray.data
@@ -73,12 +74,13 @@ def choose_pool(actors: int | None, gpus: float | None, cpus: int | None, fixed:
     """
     import ray
 
-    whole = ray.cluster_resources()
+    about: Any = ray  # these two have no types
+    whole: dict[str, float] = about.cluster_resources()
     all_gpus, all_cpus = whole.get("GPU", 0.0), int(whole.get("CPU", 1))
     if gpus is None:
         gpus = 1.0 if all_gpus else 0.0
     if cpus is None:
-        cores = [int(node["Resources"].get("CPU", 1)) for node in ray.nodes() if node["Alive"]]
+        cores = [int(node["Resources"].get("CPU", 1)) for node in about.nodes() if node["Alive"]]
         cpus = 1 if gpus else max(1, min(_CORES, *cores, *cores))
     room = int(all_gpus / gpus + 1e-9) if gpus else all_cpus // cpus
     if actors is None:
@@ -86,9 +88,10 @@ def choose_pool(actors: int | None, gpus: float | None, cpus: int | None, fixed:
     if room < actors:
         have = f"{all_gpus:g} GPUs" if gpus else f"{all_cpus} cores"
         if fixed:
+            each = f"{gpus:g} GPUs" if gpus else f"{cpus} cores"
             raise SeesrError(
-                f"{actors} processes with {f'{gpus:g} GPUs' if gpus else f'{cpus} cores'} each are more than the {have} "
-                "of this machine; lower --actors, --gpus-per-actor or --cpus-per-actor"
+                f"{actors} processes with {each} each are more than the {have} of this machine; "
+                "lower --actors, --gpus-per-actor or --cpus-per-actor"
             )
         say(f"note: the cluster has {have} now, room for {room} of {actors} processes; the rest waits for machines")
     return Pool(actors, gpus, cpus)

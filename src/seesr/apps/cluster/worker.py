@@ -42,9 +42,9 @@ _SCRATCH = "seesr-cluster-"
 class Task:
     """What all processes of a job are told.
 
-    source, target: URLs. options, model, profile, enlarger, dtype: as of `seesr upscale`. exact: dtype "auto" means float32
-    on a processor. gpu: whether to restore on a GPU. threads: of a process without one. recipe: digest of what makes the
-    results; "" where it is asked for. run: of the manifest.
+    source, target: URLs. options, model, profile, enlarger, dtype: as of `seesr upscale`. exact: dtype "auto" means
+    float32 on a processor. gpu: whether to restore on a GPU. threads: of a process without one. version: the package's.
+    recipe: digest of what makes the results; "" where it is asked for. run: of the manifest.
     """
 
     source: str
@@ -101,8 +101,8 @@ def load(task: Task) -> Restorer:
         )
     if Recipe(here.settings, here.model).digest != task.recipe:
         raise SeesrError(
-            f"{socket.gethostname()}: has another model called {task.model} or another number format ({here.dtype}) than "
-            "the rest; give all machines the same files, and --dtype"
+            f"{socket.gethostname()}: has another model called {task.model}, or another number format ({here.dtype}), "
+            "than the rest; give all machines the same files, and --dtype"
         )
     if not task.gpu:
         torch.set_num_threads(task.threads)
@@ -144,7 +144,7 @@ class RestoreBatch:
             rows += made
             write_table(self.target, part, table_of(rows))
             with ThreadPoolExecutor(_PUTS) as pool:
-                list(pool.map(lambda files: [self.target.put(*file) for file in files], _files(made, scratch)))
+                list(pool.map(self._put, _files(made, scratch)))
         if fatal is not None:
             raise SeesrError(fatal)
         return table_of(rows).append_column(PART, pa.array([part] * len(rows), PART.type))
@@ -253,6 +253,10 @@ class RestoreBatch:
         names = str(read.job.source), str(read.job.target), read.job.source.name
         fatal = same_for_all(error, scratch) or self._repeated.failed(read.row["error"], *names)
         return fatal and f"{fatal} ({self.source.name(read.row['source'])})"
+
+    def _put(self, files: list[tuple[Path, str]]) -> None:
+        for file, key in files:
+            self.target.put(file, key)
 
     def _say(self, row: dict[str, Any], error: Exception, job: Job) -> None:
         row["error"] = self._named(reason_of(error), job, row)
