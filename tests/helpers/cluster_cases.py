@@ -19,11 +19,12 @@ from seesr.apps.cluster.worker import RestoreBatch, Task
 
 
 class InPlaceOfRay:
-    """Takes Ray's place: batches run here, one after the other. `deaths`: the next calls that end a process, at most."""
+    """Takes Ray's place: batches run here, one after the other. attempts: processes that get a batch, while they die."""
 
     def __init__(self, restorer: QuickRestorer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.restorer, self.ledger = restorer, Counts()
         self.attempts = 1
+        self.process: Any = None
         monkeypatch.setattr(job, "ray_running", lambda address: nullcontext(True))
         monkeypatch.setattr(job, "choose_pool", lambda *_: Pool(2, 0, 1))
         monkeypatch.setattr(run, "restore_jobs", self.restore)
@@ -33,12 +34,15 @@ class InPlaceOfRay:
         for block in blocks:
             for start in range(0, len(block), batch):
                 yield self._batch(block.slice(start, batch), task, self.ledger)
+        self.process = None
 
     def _batch(self, jobs: pa.Table, task: Task, ledger: Ledger) -> pa.Table:
         for attempt in range(self.attempts):
             try:
-                return RestoreBatch(task, ledger, lambda _: self.restorer)(jobs)  # type: ignore[arg-type, return-value]
+                self.process = self.process or RestoreBatch(task, ledger, lambda _: self.restorer)
+                return self.process(jobs)
             except Death:
+                self.process = None
                 if attempt + 1 == self.attempts:
                     raise
         raise AssertionError

@@ -111,6 +111,7 @@ class Manifest:
         self._files = [key for key in listed if key.startswith(f"{FOLDER}/") and key.endswith(".parquet")]
         self.rows = self._read(listed)
         self._waiting: list[pa.Table] = []
+        self._done: list[pa.Table] = []
         self._count, self._merged, self._last = 0, 0, time.monotonic()
 
     def recipe(self, digest: str) -> Recipe:
@@ -132,9 +133,8 @@ class Manifest:
             text = json.dumps({"settings": recipe.settings, "model": recipe.model}, indent=2, sort_keys=True)
             file.write_text(text + "\n")
             self.place.put(file, f"{FOLDER}/recipe-{recipe.digest}.json")
-        if len(self._files) > 1 or any(map(_is_part, self._files)):
-            self._write(self.rows)
-            self.place.remove(*self._files)
+        if any(map(_is_part, self._files)):
+            self._join([self.rows])
 
     def add(self, rows: pa.Table) -> None:
         """Rows that a batch gave back: its pictures are there."""
@@ -148,13 +148,27 @@ class Manifest:
         if not self._waiting:
             return
         rows = pa.concat_tables(self._waiting)
-        self._write(rows.select(SCHEMA.names))
-        self.place.remove(*sorted(set(rows[PART.name].to_pylist())))
+        parts = sorted(set(rows[PART.name].to_pylist()))
+        self._done.append(rows.select(SCHEMA.names))
+        self._write(self._done[-1])
+        self.place.remove(*parts)
         self._waiting, self._count, self._last = [], 0, time.monotonic()
+
+    def finish(self) -> None:
+        """One file, with one row for each photo."""
+        self.merge()
+        if len(self._files) > 1:
+            self._join([self.rows, *self._done])
+
+    def _join(self, tables: list[pa.Table]) -> None:
+        older, self._files = self._files, []
+        self._write(_last_rows(pa.concat_tables(tables)))
+        self.place.remove(*older)
 
     def _write(self, rows: pa.Table) -> None:
         self._merged += 1
-        write_table(self.place, f"{FOLDER}/rows-{self.run}-{self._merged:06d}.parquet", rows)
+        self._files.append(f"{FOLDER}/rows-{self.run}-{self._merged:06d}.parquet")
+        write_table(self.place, self._files[-1], rows)
 
     def _read(self, listed: dict[str, int]) -> pa.Table:
         """The last row of each result."""
@@ -162,15 +176,26 @@ class Manifest:
             return SCHEMA.empty_table()
         with ThreadPoolExecutor(_READERS) as pool:
             tables = list(pool.map(lambda key: self._rows(key, listed), self._files))
-        rows = pa.concat_tables(tables).sort_by("time")
-        last = dict(zip(rows["result"].to_pylist(), range(len(rows))))
-        return rows if len(last) == len(rows) else rows.take(pa.array(sorted(last.values()), pa.int64()))
+        return _last_rows(pa.concat_tables(tables))
 
     def _rows(self, key: str, listed: dict[str, int]) -> pa.Table:
         rows = read_table(self.place, key)
         if not _is_part(key):
             return rows
-        return table_of(row for row in rows.to_pylist() if is_there(self.place, row, listed.get(row["result"])))
+        return table_of(self._as_found(row, listed.get(row["result"])) for row in rows.to_pylist())
+
+    def _as_found(self, row: dict[str, Any], size: int | None) -> dict[str, Any]:
+        """A part's row, or that its picture was not put; what lies beside the picture may have been."""
+        if is_there(self.place, row, size):
+            return row
+        return row | {"error": "broken off before it was written", "size": size, "digest": None}
+
+
+def _last_rows(rows: pa.Table) -> pa.Table:
+    """Of each result the row that was written last."""
+    rows = rows.sort_by("time")
+    last = dict(zip(rows["result"].to_pylist(), range(len(rows))))
+    return rows if len(last) == len(rows) else rows.take(pa.array(sorted(last.values()), pa.int64()))
 
 
 def _is_part(key: str) -> bool:

@@ -75,11 +75,13 @@ def run_jobs(
             for rows in restore_jobs(jobs, task, pool, batch):
                 manifest.add(rows)
                 _count(rows, summary, bars, task)
+            manifest.finish()
         except KeyboardInterrupt:
             stopped = True
+            manifest.merge()
         except SeesrError as error:
             reason = error
-        manifest.merge()
+            manifest.merge()
     done = f"{summary.finished()} of {summary.total} photos are done, and {GO_ON}"
     if stopped:
         say(f"stopped: {done}")
