@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pyarrow as pa
 import pyarrow.dataset
@@ -19,7 +20,7 @@ from seesr.apps.cluster.worker import RestoreBatch, Task
 
 
 class InPlaceOfRay:
-    """Takes Ray's place: batches run here, one after the other. attempts: processes that get a batch, while they die."""
+    """Takes Ray's place: batches run here, one after the other. attempts: processes that get one, if they die."""
 
     def __init__(self, restorer: QuickRestorer, monkeypatch: pytest.MonkeyPatch) -> None:
         self.restorer, self.ledger = restorer, Counts()
@@ -75,6 +76,7 @@ def storage(environment: Callable[[str, str], None]) -> Iterator[str]:
         ("AWS_CONFIG_FILE", os.devnull),
     ):
         environment(name, value)
+    urlopen(f"{address}/moto-api/reset", data=b"").close()  # what other tests left
     system = fsspec.filesystem("s3", skip_instance_cache=True)
     system.clear_instance_cache()
     system.mkdir("photos")
