@@ -3,10 +3,10 @@
     python benchmarks/cluster_cost.py [--measure] [--photos 1000000] [--gpus 1 8 1000] [--side 128] [--price 2.5]
 
 Each process takes batches, as in `seesr.apps.cluster.worker`: the next photo is fetched and decoded, and the last one
-encoded, while the GPU works on one; then the batch is put. Photos differ in size, so batches end at different times. What
-all share (the machine's network and cores, the storage, the driver) is a flow: where more is asked of it than it has, all
-wait in proportion. `--measure` measures decoding, encoding and Ray's batches here, on one core; the other inputs are
-options, and the table says which are assumed.
+encoded, while the GPU works on one; then the batch is put. Photos differ in size, so blocks of them end at different
+times. What all share (a machine's network and cores, the storage, the driver) is a flow: where more is asked of it than
+it has, all wait in proportion. `--measure` measures decoding, encoding and Ray's batches here; each field of `Costs` and
+`Machines` says whether it is measured, published or assumed.
 """
 
 import argparse
@@ -75,10 +75,9 @@ def _last(photos: int, gpus: int, seconds: float, draws: random.Random) -> float
     heapq.heapify(free)
     for start in range(0, photos, rows):
         count = min(rows, photos - start)
-        mean = np.exp(SPREAD**2 / 2)
         deviation = np.sqrt((np.exp(SPREAD**2) - 1) / count)  # of the mean of so many areas
         share = max(0.1, draws.gauss(1, deviation))
-        heapq.heappush(free, heapq.heappop(free) + count * seconds * share * mean / mean)
+        heapq.heappush(free, heapq.heappop(free) + count * seconds * share)
     return max(free)
 
 
