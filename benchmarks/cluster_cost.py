@@ -5,8 +5,8 @@
 Each process takes batches, as in `seesr.apps.cluster.worker`: the next photo is fetched and decoded, and the last one
 encoded, while the GPU works on one; then the batch is put. Photos differ in size, so blocks of them end at different
 times. What all share (a machine's network and cores, the storage, the driver) is a flow: where more is asked of it than
-it has, all wait in proportion. `--measure` measures decoding, encoding and Ray's batches here; each field of `Costs` and
-`Machines` says whether it is measured, published or assumed.
+it has, all wait in proportion. `--measure` measures decoding, encoding and Ray's batches here. Each field of `Costs`
+and `Machines` says whether it is measured, published or assumed.
 """
 
 import argparse

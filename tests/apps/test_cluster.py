@@ -269,3 +269,17 @@ def test_parts_are_joined_as_the_run_goes(tmp_path: Path, monkeypatch: pytest.Mo
     assert Manifest(place, {file.key: file.size for file in place.files()}).recipe(
         Recipe({"scale": 4}, "mini 0").digest
     ) == Recipe({"scale": 4}, "mini 0")
+
+
+def test_upscale_tells_of_it_where_a_folder_takes_days(
+    restorer: QuickRestorer, tmp_path: Path, seesr: Seesr, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(13):
+        photo(tmp_path / "in" / f"{number:02d}.png")
+    for seconds, told in ((100.0, 0), (1e5, 1)):
+        monkeypatch.setattr("seesr.apps.jobs.dry_run._seconds", lambda *_, seconds=seconds: (1.0, seconds))
+        dry = seesr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--dry-run").err
+        assert dry.count("seesr cluster") == told
+    assert "seesr cluster" not in seesr("upscale", tmp_path / "in", "-o", tmp_path / "out").err
+    monkeypatch.setattr("seesr.apps.jobs.summary.Summary.seconds_left", lambda self: 1e5 * (self.done > 3))
+    assert seesr("upscale", tmp_path / "in", "-o", tmp_path / "more").err.count("seesr cluster") == 1

@@ -3,6 +3,7 @@
 import logging
 import os
 import socket
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,7 +36,7 @@ def ray_running(address: str | None) -> Iterator[bool]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is reported to anyone
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else lines about its inner life
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else its core writes to the terminal
     try:
         import ray
         import ray.data
@@ -50,7 +51,8 @@ def ray_running(address: str | None) -> Iterator[bool]:
     if address is None:
         quiet |= {"include_dashboard": False, "object_store_memory": _NAMES}
     try:
-        ray.init(address=address or "local", **quiet)
+        with _no_lines():
+            ray.init(address=address or "local", **quiet)
     except Exception as error:
         place = f"no Ray cluster at {address}" if address else "Ray does not start here"
         raise SeesrError(f"{place} ({' '.join(str(error).split())[:300]})") from error
@@ -95,6 +97,20 @@ def choose_pool(actors: int | None, gpus: float | None, cpus: int | None, fixed:
             )
         say(f"note: the cluster has {have} now, room for {room} of {actors} processes; the rest waits for machines")
     return Pool(actors, gpus, cpus)
+
+
+@contextmanager
+def _no_lines() -> Iterator[None]:
+    """Nothing reaches the terminal's error output, as what Ray's core says of its log level."""
+    sys.stderr.flush()
+    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nothing, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nothing)
 
 
 def _check_answers(address: str) -> None:

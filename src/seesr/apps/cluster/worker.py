@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -129,11 +130,16 @@ class RestoreBatch:
     def __init__(self, task: Task, ledger: Ledger, loading: Callable[[Task], Restorer] = load) -> None:
         self.task, self.ledger = task, ledger
         self.source, self.target = Place(task.source), Place(task.target)
+        self._loading, self._repeated = loading, Repeated()
         _remove_abandoned()
-        self.restorer = loading(task)
-        self._repeated = Repeated()
+
+    @cached_property
+    def restorer(self) -> Restorer:
+        """The model, loaded with the first batch: of an error there Ray gives the driver nothing but the error."""
+        return self._loading(self.task)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
+        self.restorer  # noqa: B018  before a batch is counted as begun
         jobs = batch.to_pylist()
         part = part_name(self.task.run, [job["source"] for job in jobs])
         careful = self.ledger.begin(part) > 0
