@@ -5,12 +5,13 @@
 Each process takes batches, as in `seesr.apps.cluster.worker`: the next photo is fetched and decoded, and the last one
 encoded, while the GPU works on one; then the batch is put. Photos differ in size, so blocks of them end at different
 times. What all share (a machine's network and cores, the storage, the driver) is a flow: where more is asked of it than
-it has, all wait in proportion. `--measure` measures decoding, encoding and Ray's batches here. Each field of `Costs`
+it has, all wait in proportion. `--measure` measures decoding, encoding and Ray's driver here. Each field of `Costs`
 and `Machines` says whether it is measured, published or assumed.
 """
 
 import argparse
 import heapq
+import math
 import random
 import tempfile
 import time
@@ -37,7 +38,7 @@ class Costs:
 
 @dataclass(frozen=True)
 class Machines:
-    """Assumed, but for `batches`."""
+    """Assumed, but for `blocks`."""
 
     gpus: int = 8  # of a machine
     cores: int = 96
@@ -45,7 +46,7 @@ class Machines:
     latency: float = 0.05  # seconds until a storage answers
     gets: float = 5_500  # a second, of a bucket's prefix (published by AWS), and puts
     puts: float = 3_500
-    batches: float = 150  # a second that the driver hands out; measured with empty batches
+    blocks: float = 150  # a second that the driver hands out; measured with empty ones
     start: float = 120  # seconds until a process has its model
 
 
@@ -62,21 +63,26 @@ def job(
         "cores, decoding and encoding": rate * machine * (costs.decode + costs.encode) / machines.cores,
         "network of a machine": rate * machine * (costs.source + costs.result) / machines.network,
         "requests of the storage": rate * gpus * max(1 / machines.gets, (1 + 1 / BATCH) / machines.puts),
-        "driver": rate * gpus / BATCH / machines.batches,
+        "driver": rate * gpus / _rows(photos, gpus) / machines.blocks,
     }
     slower = max(1.0, *asked.values())
     return _last(photos, gpus, slower / rate, draws) + machines.start, {k: v / slower for k, v in asked.items()}
 
 
+def _rows(photos: int, gpus: int) -> int:
+    """Photos of a block, as `seesr.apps.cluster.run.in_blocks` makes them."""
+    return max(1, photos // (BLOCKS * gpus * BATCH)) * BATCH
+
+
 def _last(photos: int, gpus: int, seconds: float, draws: random.Random) -> float:
     """When the last process is done: each takes the next block when it has done one."""
-    rows = max(1, photos // (BLOCKS * gpus * BATCH)) * BATCH
+    rows = _rows(photos, gpus)
     free = [0.0] * gpus
     heapq.heapify(free)
     for start in range(0, photos, rows):
         count = min(rows, photos - start)
-        deviation = np.sqrt((np.exp(SPREAD**2) - 1) / count)  # of the mean of so many areas
-        share = max(0.1, draws.gauss(1, deviation))
+        deviation = math.sqrt((math.exp(SPREAD**2) - 1) / count)  # of the mean of so many areas
+        share = max(0.1, float(draws.gauss(1, deviation)))
         heapq.heappush(free, heapq.heappop(free) + count * seconds * share)
     return max(free)
 
@@ -114,8 +120,8 @@ class Nothing:
         return batch
 
 
-def batches_a_second(count: int = 300) -> float:
-    """Batches that Ray's driver hands out in a second here, each empty, to one process."""
+def blocks_a_second(count: int = 300) -> float:
+    """Blocks that Ray's driver hands out in a second here, to a process that does nothing."""
     import pyarrow as pa
     import ray.data
 
@@ -144,7 +150,7 @@ def main() -> None:
     costs, machines = Costs(), Machines()
     if arguments.measure:
         costs = measure(arguments.side)
-        machines = replace(machines, batches=batches_a_second())
+        machines = replace(machines, blocks=blocks_a_second())
     print(f"{costs}\n{machines}\n")
     print("| GPU seconds a photo | GPUs | images/s | a million takes | and costs | full first | next |")
     print("|---|---|---|---|---|---|---|")
