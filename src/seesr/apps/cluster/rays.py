@@ -15,6 +15,7 @@ from seesr.errors import SeesrError
 MISSING = "to run jobs on Ray: pip install 'seesr[cluster]'"
 _NAMES = 256 << 20  # bytes of shared memory that Ray takes on one machine: it passes on names, not pictures
 _PATIENCE = 5.0  # seconds in which a cluster's head has to answer
+_TRIES = 2  # on a busy machine Ray's processes may not all be up within Ray's half a minute
 _CORES = 4  # of a process without a GPU, if there are as many
 
 
@@ -50,12 +51,17 @@ def ray_running(address: str | None) -> Iterator[bool]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
     if address is None:
         quiet |= {"include_dashboard": False, "object_store_memory": _NAMES}
-    try:
-        with _no_lines():
-            ray.init(address=address or "local", **quiet)
-    except Exception as error:
-        place = f"no Ray cluster at {address}" if address else "Ray does not start here"
-        raise SeesrError(f"{place} ({' '.join(str(error).split())[:300]})") from error
+    for tries in reversed(range(_TRIES)):
+        try:
+            with _no_lines():
+                ray.init(address=address or "local", **quiet)
+            break
+        except Exception as error:
+            ray.shutdown()
+            if tries and address is None:
+                continue
+            place = f"no Ray cluster at {address}" if address else "Ray does not start here"
+            raise SeesrError(f"{place} ({' '.join(str(error).split())[:300]})") from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is told in our words
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
