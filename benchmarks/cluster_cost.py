@@ -29,10 +29,10 @@ SPREAD = 0.5  # standard deviation of the logarithm of a photo's area
 class Costs:
     """Of one photo of middle size. Seconds are of one core, or of one GPU; bytes are of its files."""
 
-    decode: float = 0.0023  # measured: 128 x 128 JPEG, two-core AMD EPYC
-    encode: float = 0.012  # measured: 512 x 512 JPEG
-    source: int = 12_000  # measured
-    result: int = 150_000  # measured
+    decode: float = 0.0009  # measured: 128 x 128 JPEG, one core of an AMD EPYC
+    encode: float = 0.0024  # measured: 512 x 512 JPEG of quality 95
+    source: int = 5_600  # measured
+    result: int = 60_300  # measured
     gpu: float = 4.3  # published: 512 x 512, 50 steps, one A100 (SeeSR, table of complexity)
 
 
@@ -151,6 +151,8 @@ def main() -> None:
     if arguments.measure:
         costs = measure(arguments.side)
         machines = replace(machines, blocks=blocks_a_second())
+    from seesr.apps.jobs.summary import duration
+
     print(f"{costs}\n{machines}\n")
     print("| GPU seconds a photo | GPUs | images/s | a million takes | and costs | full first | next |")
     print("|---|---|---|---|---|---|---|")
@@ -159,11 +161,11 @@ def main() -> None:
             wanted = replace(costs, gpu=seconds)
             took, used = job(arguments.photos, gpus, wanted, machines, random.Random(0))
             full = sorted(used.items(), key=lambda item: -item[1])
-            hours = took / 3600 * 1e6 / arguments.photos
-            price = hours * gpus * arguments.price + arguments.requests
+            million = took * 1e6 / arguments.photos
+            price = million / 3600 * gpus * arguments.price + arguments.requests
             told = [f"{name} ({share:.0%})" for name, share in full[:2]]
             print(
-                f"| {seconds:g} | {gpus:,} | {arguments.photos / took:,.3g} | {hours:,.1f} h | ${price:,.0f} "
+                f"| {seconds:g} | {gpus:,} | {arguments.photos / took:,.3g} | {duration(million)} | ${price:,.0f} "
                 f"| {told[0]} | {told[1]} |"
             )
 
