@@ -32,7 +32,7 @@ TWO = ("--actors", "2", "--cpus-per-actor", "1", "--batch", "2", *LIKE)
 def start(*arguments: object, **environment: str) -> "subprocess.Popen[str]":
     """The command in a process of its own, with one thread."""
     command = [sys.executable, "-m", "seesr.apps.cli", *map(str, arguments)]
-    given = os.environ | environment | {"OMP_NUM_THREADS": "1", "RAY_DISABLE_DOCKER_CPU_WARNING": "1"}
+    given = os.environ | environment | {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0"}
     return subprocess.Popen(command, env=given, stderr=subprocess.PIPE, text=True)
 
 
