@@ -74,7 +74,7 @@ def cluster(
     dry: Annotated[bool, typer.Option("--dry-run", help="Tell what would be done.")] = False,
     **settings: Any,
 ) -> None:
-    """Restore the photos of a folder or a bucket by many processes, with Ray; the files are those of `seesr upscale`."""
+    """Restore the photos of a folder or a bucket by many processes, with Ray; the same files as by `seesr upscale`."""
     from seesr.apps.cluster.rays import MISSING
 
     try:
