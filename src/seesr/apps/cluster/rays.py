@@ -60,8 +60,13 @@ def ray_running(address: str | None) -> Iterator[bool]:
             ray.shutdown()
             if tries and address is None:
                 continue
-            place = f"no Ray cluster at {address}" if address else "Ray does not start here"
-            raise SeesrError(f"{place} ({' '.join(str(error).split())[:300]})") from error
+            reason = " ".join(str(error).split())[:300]
+            if address is None:
+                raise SeesrError(f"Ray does not start here ({reason})") from error
+            raise SeesrError(
+                f"no Ray cluster lets this command in at {address} ({reason}); "
+                "check that it runs, and Ray's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN)"
+            ) from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is told in our words
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
