@@ -65,7 +65,7 @@ def ray_running(address: str | None) -> Iterator[bool]:
                 raise SeesrError(f"Ray does not start here ({reason})") from error
             raise SeesrError(
                 f"no Ray cluster lets this command in at {address} ({reason}); "
-                "check that it runs, and Ray's token (RAY_AUTH_MODE, RAY_AUTH_TOKEN)"
+                "check that it runs, and whether Ray asks for a token (RAY_AUTH_MODE)"
             ) from error
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)  # what goes wrong is told in our words
     context = ray.data.DataContext.get_current()
