@@ -7,6 +7,7 @@ from typing import Any
 
 import typer
 
+from seesr.apps.cluster.command import cluster
 from seesr.apps.convert import convert, download
 from seesr.apps.data import app as data
 from seesr.apps.degrade import degrade
@@ -30,7 +31,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="--debug, anywhere, shows the traceback of an error.",
 )
-for command in (upscale, tags, convert, download, degrade, train, evaluate, doctor, web):
+for command in (upscale, cluster, tags, convert, download, degrade, train, evaluate, doctor, web):
     app.command()(command)
 app.add_typer(data, name="data")
 app.add_typer(semantics, name="semantics")

@@ -1,7 +1,6 @@
 """`seesr upscale`: photos restored."""
 
 import os
-import re
 from dataclasses import replace
 from functools import cache
 from itertools import islice
@@ -12,6 +11,27 @@ import typer
 
 from seesr.apps.models import Device, Dtype, Model, load_model
 from seesr.apps.options import PANELS, in_options, read_settings, with_setting_options
+from seesr.apps.result_options import (
+    LOOKED_AT,
+    Compare,
+    DryRun,
+    Enlarger,
+    Ext,
+    Fit,
+    MaxPixels,
+    NoEnlarge,
+    OnlySmaller,
+    Overwrite,
+    Profile,
+    Purpose,
+    Quality,
+    SavePrompts,
+    StripOption,
+    Suffix,
+    To,
+    WriteTags,
+    read_size,
+)
 from seesr.errors import SeesrError
 from seesr.system.threads import import_beside
 
@@ -21,10 +41,7 @@ if TYPE_CHECKING:
 
 Inputs = Annotated[list[Path], typer.Argument(help="Photos, or folders of photos.", show_default=False)]
 
-_LOOKED_AT = 1000
-"""Photos whose heads are read for 16 bits before a job starts, which then works in float32."""
-
-_SIZE, _FILES, _SAMPLING = PANELS["size"], PANELS["files"], PANELS["sampling"]
+_SAMPLING = PANELS["sampling"]
 
 
 @with_setting_options
@@ -32,40 +49,17 @@ def upscale(
     inputs: Inputs,
     output: Annotated[Path, typer.Option("--output", "-o", help="A file for one photo, else a folder.")],
     model: Model = "mini",
-    profile: Annotated[
-        str | None, typer.Option(help="Named settings: fast, paper, or the model's own, which are its default.")
-    ] = None,
-    enlarger: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="Another project's network in the place of the model's enlarger, as spandrel reads them.",
-            show_default=False,
-        ),
-    ] = None,
+    profile: Profile = None,
+    enlarger: Enlarger = None,
     device: Device = "auto",
     dtype: Dtype = "auto",
-    to: Annotated[
-        int | None, typer.Option(min=1, help="Pixels of the longer side, instead of --scale.", rich_help_panel=_SIZE)
-    ] = None,
-    fit: Annotated[
-        str | None, typer.Option(metavar="WxH", help="Just fits in there, instead of --scale.", rich_help_panel=_SIZE)
-    ] = None,
-    ext: Annotated[
-        str | None, typer.Option(help="png, jpg, webp, …; default: as the photo.", rich_help_panel=_FILES)
-    ] = None,
-    suffix: Annotated[
-        str, typer.Option(help="Put after the photo's name in an output folder.", rich_help_panel=_FILES)
-    ] = "",
-    quality: Annotated[
-        int, typer.Option(min=1, max=100, help="1 to 100, of JPEG, WebP and AVIF.", rich_help_panel=_FILES)
-    ] = 95,
-    max_pixels: Annotated[
-        int | None, typer.Option(min=1, help="Refuse photos with more.", rich_help_panel=_FILES)
-    ] = None,
-    compare: Annotated[
-        bool, typer.Option("--compare", help="Write a side-by-side with the photo as well.", rich_help_panel=_FILES)
-    ] = False,
+    to: To = None,
+    fit: Fit = None,
+    ext: Ext = None,
+    suffix: Suffix = "",
+    quality: Quality = 95,
+    max_pixels: MaxPixels = None,
+    compare: Compare = False,
     samples: Annotated[
         int,
         typer.Option(
@@ -76,42 +70,14 @@ def upscale(
         str,
         typer.Option(metavar="all|best", help="Of the samples; best: the lowest NIQE.", rich_help_panel=_SAMPLING),
     ] = "all",
-    save_prompts: Annotated[
-        bool,
-        typer.Option(
-            "--save-prompts", help="Write tags, prompts and settings beside each result.", rich_help_panel=_FILES
-        ),
-    ] = False,
-    purpose: Annotated[
-        str | None,
-        typer.Option(
-            "--for",
-            metavar="NAME",
-            help="hd, 4k, 8k, print-10x15, print-a5, print-a4 or print-a3, instead of --scale.",
-            rich_help_panel=_SIZE,
-        ),
-    ] = None,
-    no_enlarge: Annotated[
-        bool, typer.Option("--no-enlarge", help="No result is larger than its photo.", rich_help_panel=_SIZE)
-    ] = False,
-    only_smaller: Annotated[
-        bool,
-        typer.Option("--only-smaller", help="Leave photos alone that are as large already.", rich_help_panel=_SIZE),
-    ] = False,
-    write_tags: Annotated[
-        bool, typer.Option("--write-tags", help="Put the tags seen among the keywords.", rich_help_panel=_FILES)
-    ] = False,
-    strip: Annotated[
-        str, typer.Option(metavar="all|location", help="Metadata left out.", rich_help_panel=_FILES, show_default=False)
-    ] = "none",
-    overwrite: Annotated[
-        bool,
-        typer.Option("--overwrite", help="Do again what is done; replace any file.", rich_help_panel=_FILES),
-    ] = False,
-    dry: Annotated[
-        bool,
-        typer.Option("--dry-run", help="Tell what would be done, and how long it would take.", rich_help_panel=_FILES),
-    ] = False,
+    save_prompts: SavePrompts = False,
+    purpose: Purpose = None,
+    no_enlarge: NoEnlarge = False,
+    only_smaller: OnlySmaller = False,
+    write_tags: WriteTags = False,
+    strip: StripOption = "none",
+    overwrite: Overwrite = False,
+    dry: DryRun = False,
     **settings: Any,
 ) -> None:
     """Restore photos: a file or a folder in, the same tree out."""
@@ -128,7 +94,7 @@ def upscale(
     for plan in plans:
         plan.check(overwrite, save_prompts)
     plan = plans[0]
-    scale, size = settings.pop("scale"), _size(fit)  # one of several ways to say it, judged together
+    scale, size = settings.pop("scale"), read_size(fit)  # one of several ways to say it, judged together
     given = read_settings(settings)
     from seesr.apps.jobs.restore import RestoreOptions
     from seesr.apps.jobs.run import make_recipe, run_plan
@@ -165,7 +131,7 @@ def upscale(
     folder = resolve(model)
     resolved = resolve_settings(model, profile, given)
     may_be_fine = (job.source for job in plan if job.target.suffix.lower() in SIXTEEN_BIT_SUFFIXES)
-    fine = bits == 16 or (bits is None and any(map(holds_sixteen_bits, islice(may_be_fine, _LOOKED_AT))))
+    fine = bits == 16 or (bits is None and any(map(holds_sixteen_bits, islice(may_be_fine, LOOKED_AT))))
     if samples > 1 and not resolved.num_inference_steps:
         raise SeesrError("--samples are all alike without denoising steps; choose another --profile or --steps")
     exact = resolved.is_paper or profile == "paper" or fine
@@ -197,12 +163,3 @@ def upscale(
     for each in zip(plans, wanted, recipes):
         code = code or run_plan(*each, load)
     raise typer.Exit(code)
-
-
-def _size(text: str | None) -> tuple[int, int] | None:
-    if text is None:
-        return None
-    match = re.fullmatch(r"(\d+)[xX](\d+)", text.strip())
-    if not match:
-        raise SeesrError(f"--fit cannot be {text!r}; give two sides, as in 1920x1080")
-    return int(match[1]), int(match[2])

@@ -95,16 +95,22 @@ def has_sixteen_bits() -> bool:
 def holds_sixteen_bits(path: Path) -> bool:
     """Whether a file seems to have more than 8 bits a channel, told quickly by its header; False where unsure."""
     try:
-        with path.open("rb") as file:
-            head = file.read(32)
-            if head.startswith(b"\x89PNG"):
-                return head[24:25] == b"\x10"
-            if head[:2] in (b"II", b"MM"):
-                with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-                    return path.suffix.lower() in RAW_SUFFIXES or tiff_facts(data).fine
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return tells_sixteen_bits(data, path.suffix)
     except (OSError, ValueError):
         return False
-    return path.suffix.lower() in RAW_SUFFIXES
+
+
+def tells_sixteen_bits(data: Data, suffix: str) -> bool:
+    """Whether a file of that content and suffix seems to have more than 8 bits a channel; few of its bytes are read.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    head, raw = data[0:32], suffix.lower() in RAW_SUFFIXES
+    if head.startswith(b"\x89PNG"):
+        return head[24:25] == b"\x10"
+    return raw or (head[:2] in (b"II", b"MM") and tiff_facts(data).fine)
 
 
 def load_photo(path: Path, max_pixels: int = MAX_PIXELS) -> Loaded:

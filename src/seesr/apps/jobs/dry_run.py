@@ -11,7 +11,7 @@ from seesr.apps.jobs.folder import Job, Plan
 from seesr.apps.jobs.manifest import Manifest
 from seesr.apps.jobs.restore import RestoreOptions
 from seesr.apps.jobs.run import check_recipes, tell_left_out
-from seesr.apps.jobs.summary import duration
+from seesr.apps.jobs.summary import DAY, SHARE, duration
 from seesr.apps.jobs.work import is_done
 from seesr.apps.options import in_options
 from seesr.apps.progress import say
@@ -54,8 +54,11 @@ def dry_run(
         say(f"{counts}; nothing was written")
         return
     share = options.samples * len(waiting) / len(sizes)
-    least, most = (duration(share * seconds) for seconds in _seconds(sizes, model, options, dtype, device, enlarger))
+    span = _seconds(sizes, model, options, dtype, device, enlarger)
+    least, most = (duration(share * seconds) for seconds in span)
     say(f"{counts}: about {least if least == most else f'{least} to {most}'}; nothing was written")
+    if share * span[1] > DAY:
+        say(f"note: {SHARE}")
 
 
 def _split(plan: Plan, options: RestoreOptions, recipe: Recipe) -> tuple[list[Job], int, list[Job]]:

@@ -140,14 +140,14 @@ def plan_jobs(
             if path.is_dir():
                 _plan_folder(plan, path, known)
                 if len(plan) == before and not plan.problems:
-                    raise SeesrError(_no_photo(path, plan))
+                    raise SeesrError(no_photo(path, plan))
             else:
                 plan.batches.append(Batch(str(path.parent), str(output), [(path.name, path.name, "")]))
                 plan.links.append((os.path.dirname(real := os.path.realpath(path)), [os.path.basename(real)]))
     if named:
         raise SeesrError(f"{output}: is a picture's name, and there may be several results; give a folder")
     check_writable(output / "x.png")
-    _name_files(plan, suffix, ext, compare)
+    name_files(plan, suffix, ext, compare)
     if all(job.problem for job in plan) and (job := next(iter(plan), None)):
         raise SeesrError(f"{job.source}: {job.problem}")
     return plan
@@ -186,7 +186,7 @@ def _plan_folder(plan: Plan, path: Path, known: Known) -> None:
             plan.batches.append(Batch(found.folder, target, [(name, name, "") for name in found.photos]))
 
 
-def _name_files(plan: Plan, suffix: str, ext: str | None, compare: bool) -> None:
+def name_files(plan: Plan, suffix: str, ext: str | None, compare: bool) -> None:
     """Give every photo of a plan the name of its result, and of its side-by-side."""
     endings: dict[str, str] = {}
     places: dict[str, list[Batch]] = {}
@@ -224,7 +224,8 @@ def _sheet(name: str, taken: set[str]) -> str:
     return sheet
 
 
-def _no_photo(path: Path, plan: Plan) -> str:
+def no_photo(path: Path | str, plan: Plan) -> str:
+    """What is said of a folder without a photo."""
     if plan.results:
         return f"{path}: holds results of this program, and no photo"
     if plan.unread:

@@ -138,12 +138,12 @@ def check_recipes(plan: Plan, manifest: Manifest) -> None:
         path, older = standing[0]
         number = f"{len(standing)} results" if len(standing) > 1 else "a result"
         raise SeesrError(
-            f"{plan.folder}: has {number} of other settings ({_difference(older, manifest.recipe)}), as {path}; "
+            f"{plan.folder}: has {number} of other settings ({difference(older, manifest.recipe)}), as {path}; "
             "choose another folder, or do them again with --overwrite"
         )
 
 
-def _difference(older: Recipe, newer: Recipe) -> str:
+def difference(older: Recipe, newer: Recipe) -> str:
     """What differs, in a few words: "scale: 2, now 4"."""
     told = []
     if older.model != newer.model:

@@ -4,6 +4,10 @@ import time
 from dataclasses import dataclass, field
 
 _LISTED = 10  # failures that the end repeats
+_ENOUGH = 10  # photos done, after which the pace is known
+DAY = 86400.0
+SHARE = "`seesr cluster` shares a folder among several processes or machines (docs/cluster.md)"
+"""Said of jobs that take longer than a day."""
 
 
 @dataclass
@@ -26,6 +30,11 @@ class Summary:
     @property
     def remaining(self) -> int:
         return self.total - self.done - self.skipped - self.left - self.others - len(self.failed)
+
+    def seconds_left(self) -> float:
+        """Of a job that goes on at the same pace; 0 before enough photos are done to tell."""
+        pace = (time.perf_counter() - self.began) / max(self.done, 1)
+        return pace * self.remaining if self.done >= _ENOUGH else 0.0
 
     def finished(self) -> int:
         """Photos that stand there as wanted."""

@@ -69,12 +69,19 @@ def _sort(entry: os.DirEntry[str], found: Found, folders: list[str]) -> None:
     if entry.is_dir(follow_symlinks=False):
         folders.append(entry.name)
         return
-    suffix = os.path.splitext(entry.name)[1].lower()
-    if suffix not in PICTURES or not entry.is_file():
-        return
-    if suffix not in READABLE:
-        found.unread.append(entry.name)
-        return
-    found.photos.append(entry.name)
-    if entry.is_symlink():
+    if _suffix(entry.name) in PICTURES and entry.is_file() and take(entry.name, found) and entry.is_symlink():
         found.links.append(entry.name)
+
+
+def take(name: str, found: Found) -> bool:
+    """Note the name of a file where it belongs; whether it is a photo's."""
+    suffix = _suffix(name)
+    if suffix in READABLE:
+        found.photos.append(name)
+    elif suffix in PICTURES:
+        found.unread.append(name)
+    return suffix in READABLE
+
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()

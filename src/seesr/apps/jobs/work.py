@@ -20,7 +20,7 @@ from seesr.apps.jobs.database import Kind, Print
 from seesr.apps.jobs.folder import Job, Plan
 from seesr.apps.jobs.manifest import Manifest
 from seesr.apps.jobs.restore import Finished, Opened, RestoreOptions, open_photo, reason_of, restore_photo, write_result
-from seesr.apps.jobs.summary import Summary
+from seesr.apps.jobs.summary import DAY, SHARE, Summary, duration
 from seesr.apps.jobs.trouble import Repeated, same_for_all
 from seesr.apps.progress import RestorationBars
 from seesr.apps.prompt_files import prompts_path
@@ -97,6 +97,7 @@ class Work:
         self._read: _Belt[_Read] = _Belt(self._over)
         self._restored: _Belt[_Restored] = _Belt(self._finished)
         self._repeated = Repeated()
+        self._told_long = False
         self._counting = threading.Lock()
 
     def run(self) -> None:
@@ -107,7 +108,7 @@ class Work:
         """
         reader = threading.Thread(target=self._guarded, args=(self._reading,), name="reader", daemon=True)
         writer = threading.Thread(target=self._guarded, args=(self._writing,), name="writer", daemon=True)
-        with _ended_by_request():
+        with ended_by_request():
             reader.start()
             writer.start()
             stopped = False
@@ -204,6 +205,9 @@ class Work:
                 self.summary.pixels += read.opened.size[0] * read.opened.size[1]
                 self._repeated.done()
             self._tell(item, notes)
+            if not self._told_long and (left := self.summary.seconds_left()) > DAY:
+                self._told_long = True
+                self.bars.say(f"note: at this pace {duration(left)} are left; {SHARE}")
             self.bars.finish()
 
     # ---------------------------------------------------------------------------------------------------- telling
@@ -274,7 +278,7 @@ def _named(error: Exception, line: str) -> Exception:
 
 
 @contextmanager
-def _ended_by_request() -> Iterator[None]:
+def ended_by_request() -> Iterator[None]:
     """A request to end (SIGTERM, as of services and containers) is taken as Ctrl-C is."""
     if threading.current_thread() is not threading.main_thread():
         yield

@@ -1,0 +1,1 @@
+"""Folder jobs on many machines, by Ray Data: `seesr cluster` (docs/cluster.md)."""
