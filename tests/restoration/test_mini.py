@@ -37,7 +37,7 @@ def test_diffusion_adds_texture_and_no_colour() -> None:
     pipeline = SeeSRPipeline.from_pretrained("mini")
     crop = Image.open(EXAMPLE).crop(CROP)
     fast, textured = (pipeline(crop, profile=profile).images[0] for profile in ("fast", "diffusion"))
-    assert 2.2 < difference(fast, textured) < 2.7  # 2.46 with the weights that are shipped
+    assert 1.9 < difference(fast, textured) < 2.3  # 2.08 with the weights that are shipped
     shift = np.asarray(textured, dtype=float).mean((0, 1)) - np.asarray(fast, dtype=float).mean((0, 1))
     assert np.abs(shift).max() < 0.8  # 0.54
 

@@ -215,7 +215,8 @@ def test_turbo_learns_to_restore_in_one_or_two_steps(
     photo = Image.open(EXAMPLES / "cat.jpg").crop((0, 0, 32, 24))
     a, b = (trained(photo, profile="turbo", seed=seed).images[0] for seed in (0, 1))
     assert a.tobytes() != mini(photo, profile="fast").images[0].tobytes()
-    assert (a.tobytes() == b.tobytes()) == (inference_steps == 1)  # noise takes part between steps alone
+    apart = np.abs(np.asarray(a, dtype=int) - np.asarray(b, dtype=int)).max()
+    assert (apart <= 1) == (inference_steps == 1)  # noise takes part between steps alone; after the last it is 1e-10
     before, after = dict(mini.unet.named_parameters()), dict(trained.unet.named_parameters())
     moved = {name: after[name].detach() - value.detach() for name, value in before.items()}
     query = next(change for name, change in moved.items() if name.endswith("to_q.weight"))

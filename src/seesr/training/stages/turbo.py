@@ -123,6 +123,7 @@ class TurboStage(loop.Stage):
         if config.lora_rank:
             self.frozen["text_encoder"] = self.pipeline.text_encoder.requires_grad_(False)
         self.profile = DIFFUSION_PROFILE.with_overrides(
+            scheduler="ddpm",  # whose steps tell the clean latents that they lead to
             num_inference_steps=config.inference_steps,
             start_point="lr-clean",
             start_timestep=config.timestep,
