@@ -161,11 +161,15 @@ def test_tags_are_edited_and_used_again(address: str, photo: Path, tmp_path: Pat
             browser.press(letter)
         browser.press("Enter")
         assert browser.evaluate(names) == [name for name in seen if name != "cat"] + ["tiger"]
+        assert browser.evaluate("document.getElementById('detail').value") == "0.6"
+        browser.evaluate("document.getElementById('detail').focus()")
+        browser.press("ArrowLeft")
         browser.evaluate(SENT)
         browser.click("#restore")
         browser.wait("window.sent !== null")
         wanted = json.loads(browser.evaluate("window.sent"))
         assert wanted["tags"] == [name for name in seen if name != "cat"] + ["tiger"]
+        assert wanted["detail"] == 0.55
         browser.wait(DONE)
         assert browser.problems == []
 

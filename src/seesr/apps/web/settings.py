@@ -60,5 +60,7 @@ def describe(restorer: Restorer) -> dict[str, Any]:
         if restorer.unet is not None or not settings.num_inference_steps:
             profiles[name] = settings.to_dict()
     hidden = SERVERS_OWN | _ON_PAGE
+    if restorer.enlarger is None or restorer.enlarger.ends is None:
+        hidden |= {"detail"}
     fields = {name: field for name, field in describe_settings().items() if name not in hidden}
     return {"profiles": profiles, "default_profile": restorer.config.default_profile, "fields": fields}

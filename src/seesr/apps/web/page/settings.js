@@ -30,8 +30,10 @@ export function makeSettings(description, look) {
   function drawAdvanced() {
     const box = byId("advanced"), values = description.profiles[profile()] ?? {};
     box.replaceChildren();
+    byId("detail-row").hidden = !description.fields.detail;
     for (const [name, field] of Object.entries(description.fields)) {
       const value = changed.has(name) ? changed.get(name) : (values[name] ?? field.default);
+      if (name === "detail") { byId("detail").value = value; continue; }  // has a place of its own
       const row = Object.assign(document.createElement("label"), { className: "row" });
       row.append(Object.assign(document.createElement("span"), { textContent: field.title }));
       let input;
