@@ -1,8 +1,9 @@
 """What the enlarger's `detail` does, and whether a photo tells which is best: the calm end against the detailed one.
 
-    python benchmarks/detail.py table '../shared/photos/train-*.tar' runs/detail/train.pt --samples 480 --seed 11
+    python benchmarks/detail.py table '../shared/photos/train-*.tar' runs/detail/train.pt --samples 320 --seed 11
+    python benchmarks/detail.py table '../shared/photos/train-*.tar' runs/detail/more.pt --samples 160 --seed 12
     python benchmarks/detail.py table ../shared/photos/val-0000.tar runs/detail/val.pt --samples 64 --seed 7
-    python benchmarks/detail.py choice runs/detail/train.pt runs/detail/val.pt    # needs scikit-learn
+    python benchmarks/detail.py choice runs/detail/*.pt    # needs scikit-learn
 
 `table` degrades photos, half of them as web pages and phones do, enlarges 64x64 pixels of each at details 0, .5 and 1
 and measures the results: some 6 s of processor time a sample. `choice` prints the means at fixed details, and how much

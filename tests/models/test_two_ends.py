@@ -39,6 +39,14 @@ def test_a_network_moves_between_its_ends_and_back(tmp_path: Path) -> None:
     assert all(torch.equal(weight, before[name]) for name, weight in network.state_dict().items())
 
 
+def test_new_weights_in_a_folder_do_not_get_the_calm_end_of_the_old_ones(tmp_path: Path) -> None:
+    detailed, calm = two_trainings()
+    detailed.ends = TwoEnds.between(detailed, calm)
+    detailed.save_pretrained(tmp_path)
+    calm.save_pretrained(tmp_path)
+    assert Enlarger.from_pretrained(tmp_path).ends is None
+
+
 def test_the_ends_follow_the_network_to_another_number_format(tmp_path: Path) -> None:
     detailed, calm = two_trainings()
     detailed.ends = TwoEnds.between(detailed, calm)
@@ -58,6 +66,8 @@ def test_the_calm_end_of_another_network_is_refused(tmp_path: Path) -> None:
     other = Enlarger(num_blocks=2, channels=64, growth=32)
     other.save_pretrained(tmp_path / "other")
     (tmp_path / FILE_NAME).rename(tmp_path / "other" / FILE_NAME)
+    with pytest.raises(ValueError, match="another network"):
+        TwoEnds.between(detailed, other)
     with pytest.raises(ValueError, match="another network"):
         Enlarger.from_pretrained(tmp_path / "other")
 

@@ -52,12 +52,14 @@ class TiledEnlarger(Network):
         return network
 
     def save_pretrained(self, folder: Path | str, *args: Any, **kwargs: Any) -> None:
-        """As `Network.save_pretrained`, with both ends."""
+        """As `Network.save_pretrained`, with both ends; a calm end of other weights that lies there is removed."""
         if self.ends is not None:
             self.ends.move(self, 1.0)
         super().save_pretrained(folder, *args, **kwargs)
         if self.ends is not None:
             self.ends.write(Path(folder) / FILE_NAME)
+        else:
+            (Path(folder) / FILE_NAME).unlink(missing_ok=True)
 
     @torch.no_grad()
     def enlarge(

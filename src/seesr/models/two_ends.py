@@ -64,7 +64,9 @@ class TwoEnds(nn.Module):
             ValueError: of another architecture.
         """
         towards, weights = dict(calm.named_parameters()), dict(network.named_parameters())
-        if towards.keys() != weights.keys():
+        if {name: weight.shape for name, weight in towards.items()} != {
+            n: weight.shape for n, weight in weights.items()
+        }:
             raise ValueError("the calm end belongs to another network")
         return TwoEnds(network, {name: towards[name].detach() - weights[name].detach() for name in weights})
 

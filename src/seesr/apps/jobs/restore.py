@@ -196,7 +196,7 @@ def alpha_enlarger(restorer: Restorer, settings: Settings) -> Callable[[Any], Pi
         tile, scale = usual_plan(settings).enlarger_tile, work_scale(settings.scale)
         with torch.inference_mode():
             enlarged: Picture = enlarge_learned(
-                enlarger, picture, scale, 0, False, tile, lambda done, total: None, settings.bits == 16
+                enlarger, picture, scale, 0, False, tile, lambda done, total: None, settings.bits == 16, settings.detail
             )
         return enlarged
 
