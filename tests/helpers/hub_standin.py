@@ -3,17 +3,16 @@
 import base64
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
 
 import yaml
+from standin import COMMIT, serving
 
 TOKEN = "hf_that_may_write"
-COMMIT = "0123456789" * 4
 
 
 @dataclass
@@ -132,11 +131,5 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
 def hub_stand_in() -> Iterator[Hub]:
     """A hub on 127.0.0.1 until the block ends."""
     hub = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-    try:
+    with serving(_handler(hub)) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()

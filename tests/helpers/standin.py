@@ -100,14 +100,20 @@ def _handler(standin: StandIn) -> type[BaseHTTPRequestHandler]:
 
 
 @contextmanager
-def stand_in(root: Path) -> Iterator[StandIn]:
-    """Serve `root` until the block ends."""
-    standin = StandIn(root)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(standin))
-    standin.url = f"http://127.0.0.1:{server.server_address[1]}"
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """A server on 127.0.0.1 until the block ends; its address."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
     try:
-        yield standin
+        yield f"http://127.0.0.1:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
+
+
+@contextmanager
+def stand_in(root: Path) -> Iterator[StandIn]:
+    """Serve `root` until the block ends."""
+    standin = StandIn(root)
+    with serving(_handler(standin)) as standin.url:
+        yield standin
