@@ -21,7 +21,7 @@ from seesr.restoration.settings import Settings
 
 from .choices import PART_BY_PART, STAYS, enlarger_path, model_path
 
-_NETWORKS = ("tagger", "text_encoder", "enlarger", "vae", "controlnet", "unet")
+_NETWORKS = ("tagger", "text_encoder", "enlarger", "quick", "vae", "controlnet", "unet")
 
 
 class Model:

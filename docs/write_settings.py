@@ -30,7 +30,7 @@ _KEYWORDS = '''"""The settings as keywords, for type checkers. Written by docs/w
 from collections.abc import Sequence
 from typing import TypedDict
 
-from seesr.restoration.settings import Bits, ColorFix, StartPoint, TileBlend
+from seesr.restoration.settings import Bits, ColorFix, Engine, StartPoint, TileBlend
 
 
 class SettingsKeywords(TypedDict, total=False):
@@ -61,7 +61,7 @@ def keywords_module() -> str:
 def _written(annotation: object) -> str:
     from seesr.restoration import settings
 
-    for name in ("StartPoint", "ColorFix", "TileBlend", "Bits"):
+    for name in ("StartPoint", "ColorFix", "TileBlend", "Bits", "Engine"):
         if annotation == getattr(settings, name):
             return name
     text = (

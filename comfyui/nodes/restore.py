@@ -19,6 +19,7 @@ MAIN = (
     "start_point",
     "color_fix",
     "detail",
+    "engine",
 )
 """Settings that the restore node shows; `tags` has an input of its own there."""
 

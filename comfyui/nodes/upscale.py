@@ -23,7 +23,7 @@ class Upscale(io.ComfyNode):
                 io.Image.Input("image"),
                 *model_inputs(),
                 profile_input(),
-                *inputs.setting_inputs(("scale", "prompt", "seed", "detail")),
+                *inputs.setting_inputs(("scale", "prompt", "seed", "detail", "engine")),
                 mask_input(),
             ],
             outputs=[io.Image.Output("restored", display_name="image")],

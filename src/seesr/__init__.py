@@ -8,6 +8,7 @@ from seesr.system.discovery import announce
 if TYPE_CHECKING:
     from seesr.errors import SeesrError, SeesrWarning
     from seesr.models.autoencoder import Autoencoder
+    from seesr.models.compact_enlarger import CompactEnlarger
     from seesr.models.conv_tagger import ConvTagger
     from seesr.models.enlarger import Enlarger
     from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
@@ -23,6 +24,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Autoencoder",
+    "CompactEnlarger",
     "ConvTagger",
     "Enlarger",
     "SeeSROutput",
@@ -39,6 +41,7 @@ __all__ = [
 
 _HOMES = {
     "Autoencoder": "seesr.models.autoencoder",
+    "CompactEnlarger": "seesr.models.compact_enlarger",
     "ConvTagger": "seesr.models.conv_tagger",
     "Enlarger": "seesr.models.enlarger",
     "SeeSROutput": "seesr.restoration.outputs",

@@ -18,14 +18,15 @@ from seesr.checkpoints.foreign import load_foreign_enlarger
 from seesr.checkpoints.registry import loading_errors, resolve
 from seesr.errors import SeesrError
 from seesr.models.tiled_enlarger import TiledEnlarger
+from seesr.restoration.engines import PARTS, enlarger_of
 from seesr.restoration.restorer import Restorer
-from seesr.restoration.settings import Settings
+from seesr.restoration.settings import Engine, Settings
 
 if TYPE_CHECKING:
     from seesr.models.conv_tagger import ConvTagger
     from seesr.models.tagger import Tagger
 
-_LIGHT_PARTS = ("tagger", "enlarger")
+_LIGHT_PARTS = ("tagger", "enlarger", "quick")
 
 
 class LightRestorer(Restorer):
@@ -33,17 +34,17 @@ class LightRestorer(Restorer):
 
     Args:
         index: what the model's `model_index.json` says.
-        tagger, enlarger: either may be None.
+        tagger, enlarger, quick: each may be None.
     """
 
-    def __init__(self, index: dict[str, Any], tagger: Any = None, enlarger: Any = None) -> None:
+    def __init__(self, index: dict[str, Any], tagger: Any = None, enlarger: Any = None, quick: Any = None) -> None:
         self.config = SimpleNamespace(
             profiles=index.get("profiles") or {},
             default_profile=index.get("default_profile", "paper"),
             residual_decoding=index.get("residual_decoding", False),
         )
         self.vae = self.text_encoder = self.tokenizer = self.unet = self.controlnet = self.scheduler = None
-        self.tagger, self.enlarger = tagger, enlarger
+        self.tagger, self.enlarger, self.quick = tagger, enlarger, quick
         self._has_diffusion = bool(index.get("unet", [None])[0])
         self._execution_device = torch.device("cpu")
 
@@ -54,7 +55,7 @@ class LightRestorer(Restorer):
 
     def to(self, device: torch.device) -> "LightRestorer":
         """Move the networks to `device`, as a diffusers pipeline's `to` does."""
-        for part in (self.tagger, self.enlarger):
+        for part in (self.tagger, self.enlarger, self.quick):
             if part is not None:
                 part.to(device)
         self._execution_device = device
@@ -68,11 +69,13 @@ def resolve_settings(name: str, profile: str | None, given: Mapping[str, Any]) -
         profile: None for the model's default. given: settings put over it.
 
     Raises:
-        SeesrError: no such model, profile or setting, or a value that it cannot have.
+        SeesrError: no such model, profile or setting, or a value that it cannot have, or an engine that it lacks.
     """
     with loading_errors(name):
         index = json.loads((resolve(name) / "model_index.json").read_text())
-    return LightRestorer(index).settings(profile, **dict(given))
+    settings = LightRestorer(index).settings(profile, **dict(given))
+    enlarger_of(SimpleNamespace(**{part: (index.get(part) or [None])[0] for part in PARTS.values()}), settings.engine)
+    return settings
 
 
 def load_restorer(
@@ -82,10 +85,12 @@ def load_restorer(
     profile: str | None = None,
     steps: int | None = None,
     enlarger: Path | None = None,
+    engine: Engine | None = None,
 ) -> Restorer:
     """The model called `name`, ready to restore with `profile`, or with `steps` denoising steps where they are given.
 
     Args:
+        engine: the only one that will be asked for; None: any.
         enlarger: file of a network that takes the place of the model's enlarger (`seesr.checkpoints.foreign`).
 
     Raises:
@@ -97,8 +102,10 @@ def load_restorer(
         index = json.loads((folder / "model_index.json").read_text())
         chosen = LightRestorer(index).profile(profile)
         if not (chosen.num_inference_steps if steps is None else steps):
-            parts = _LIGHT_PARTS if foreign is None else ("tagger",)
-            light = _load_light(folder, index, dtype, parts)
+            parts = _LIGHT_PARTS if engine is None else ("tagger", PARTS[engine])
+            light = _load_light(
+                folder, index, dtype, tuple(part for part in parts if foreign is None or part != "enlarger")
+            )
             light.enlarger = light.enlarger or foreign
             return light.to(device)
     return load_pipeline(name, dtype, device, foreign)
@@ -114,7 +121,7 @@ def load_tagger(name: str, dtype: torch.dtype, device: torch.device) -> Restorer
 
 
 def load_parts(name: str, dtype: torch.dtype, device: torch.device, parts: tuple[str, ...]) -> LightRestorer:
-    """`parts` of the model called `name`, of "tagger" and "enlarger"; those that it lacks are None.
+    """`parts` of the model called `name`, of "tagger", "enlarger" and "quick"; those that it lacks are None.
 
     Raises:
         SeesrError: no such model, or a damaged one.
@@ -133,8 +140,9 @@ def _load_light(
         library, class_name = index.get(part) or (None, None)
         if library == "seesr" and class_name:
             networks[part] = getattr(seesr, class_name).from_pretrained(folder / part, torch_dtype=dtype)
-    if (enlarger := networks.get("enlarger")) is not None:
-        enlarger.to(memory_format=torch.channels_last)  # the faster layout for convolutions
+    for enlarger in (networks.get(part) for part in PARTS.values()):
+        if enlarger is not None:
+            enlarger.to(memory_format=torch.channels_last)  # the faster layout for convolutions
     return LightRestorer(index, **networks)
 
 

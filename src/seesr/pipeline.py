@@ -19,10 +19,14 @@ from seesr.models.enlarger import Enlarger
 from seesr.models.foreign_enlarger import ForeignEnlarger
 from seesr.models.semantic_attention import SemanticControlNet, SemanticUNet
 from seesr.models.tagging import PhotoTagger
+from seesr.models.tiled_enlarger import TiledEnlarger
 from seesr.restoration.restorer import Restorer
 
 # diffusers saves and loads only classes that stand in its tables; ours go by their names in the top level of `seesr`
-_OWN_COMPONENTS = ("Autoencoder", "ConvTagger", "Enlarger", "SemanticControlNet", "SemanticUNet", "Tagger", "TextTower")
+_OWN_COMPONENTS = (
+    *("Autoencoder", "CompactEnlarger", "ConvTagger", "Enlarger", "SemanticControlNet", "SemanticUNet", "Tagger"),
+    "TextTower",
+)
 LOADABLE_CLASSES["seesr"] = {name: ["save_pretrained", "from_pretrained"] for name in _OWN_COMPONENTS}
 ALL_IMPORTABLE_CLASSES.update(LOADABLE_CLASSES["seesr"])
 
@@ -39,6 +43,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         controlnet: with representation cross-attention.
         scheduler: its config is the noise schedule of the training.
         enlarger: optional learned enlarger that takes the place of the bicubic one.
+        quick: optional smaller one, which takes its place where the setting `engine` is "quick".
         profiles: name → settings (`Settings.to_dict`) this model is best run with; "fast" and "paper" always exist.
         default_profile: the one used when none is asked for.
         residual_decoding: decode as enlarged + D(z0) - D(E(enlarged)), so that a small VAE costs no detail.
@@ -56,7 +61,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
     controlnet: Any
     scheduler: Any
 
-    model_cpu_offload_seq = "tagger->text_encoder->enlarger->controlnet->unet->vae"
+    model_cpu_offload_seq = "tagger->text_encoder->enlarger->quick->controlnet->unet->vae"
     _optional_components = list(COMPONENTS)  # noqa: RUF012
 
     def __init__(
@@ -69,6 +74,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         controlnet: SemanticControlNet | None = None,
         scheduler: SchedulerMixin | None = None,
         enlarger: Enlarger | None = None,
+        quick: TiledEnlarger | None = None,
         profiles: dict[str, dict[str, Any]] | None = None,
         default_profile: str = "paper",
         residual_decoding: bool = False,
@@ -84,6 +90,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
             controlnet=controlnet,
             scheduler=scheduler,
             enlarger=enlarger,
+            quick=quick,
         )
         self.register_to_config(
             profiles=profiles or {}, default_profile=default_profile, residual_decoding=residual_decoding
@@ -117,7 +124,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
             pipeline.register_modules(enlarger=enlarger)
         if kwargs.get("scheduler") is not None:
             pipeline._loaded_scheduler = type(None)  # the caller's choice, to be obeyed
-        parts: tuple[Any, ...] = (pipeline.enlarger, pipeline.vae, pipeline.unet, pipeline.controlnet)
+        parts: tuple[Any, ...] = (pipeline.enlarger, pipeline.quick, pipeline.vae, pipeline.unet, pipeline.controlnet)
         for part in parts:
             if part is not None and part is not enlarger:  # which may not take its pixels in another order
                 part.to(memory_format=torch.channels_last)  # the faster layout for convolutions without a backward pass

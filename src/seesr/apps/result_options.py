@@ -72,6 +72,16 @@ DryRun = Annotated[
 ]
 
 
+def check_engine(enlarger: Path | None, engine: str) -> None:
+    """Refuse a network of one's own for the engine that is not used.
+
+    Raises:
+        SeesrError: there is one, and the engine is quick.
+    """
+    if enlarger is not None and engine != "fine":
+        raise SeesrError(f"--enlarger takes the place of the engine fine; leave it out, or leave out --engine {engine}")
+
+
 def read_size(text: str | None) -> tuple[int, int] | None:
     """(width, height) of what --fit was given.
 

@@ -30,6 +30,7 @@ from seesr.apps.result_options import (
     Suffix,
     To,
     WriteTags,
+    check_engine,
     read_size,
 )
 from seesr.errors import SeesrError
@@ -96,6 +97,7 @@ def upscale(
     plan = plans[0]
     scale, size = settings.pop("scale"), read_size(fit)  # one of several ways to say it, judged together
     given = read_settings(settings)
+    from seesr.apps.jobs.dry_run import dry_run, long_job_note
     from seesr.apps.jobs.restore import RestoreOptions
     from seesr.apps.jobs.run import make_recipe, run_plan
     from seesr.apps.progress import say
@@ -130,6 +132,7 @@ def upscale(
             check_sixteen(target)
     folder = resolve(model)
     resolved = resolve_settings(model, profile, given)
+    check_engine(enlarger, resolved.engine)
     may_be_fine = (job.source for job in plan if job.target.suffix.lower() in SIXTEEN_BIT_SUFFIXES)
     fine = bits == 16 or (bits is None and any(map(holds_sixteen_bits, islice(may_be_fine, LOOKED_AT))))
     if samples > 1 and not resolved.num_inference_steps:
@@ -144,8 +147,6 @@ def upscale(
     name = str(number_format).removeprefix("torch.")
     recipes = [make_recipe(each, model, folder, name, enlarger) for each in wanted]
     if dry:
-        from seesr.apps.jobs.dry_run import dry_run
-
         for each in zip(plans, wanted, recipes):
             dry_run(*each, folder, number_format, place, enlarger)
         return
@@ -153,10 +154,12 @@ def upscale(
     @cache
     def load() -> "Restorer":
         steps = resolved.num_inference_steps
-        wanted = {"profile": profile, "steps": steps, "enlarger": enlarger}
+        wanted = {"profile": profile, "steps": steps, "enlarger": enlarger, "engine": resolved.engine}
         restorer = load_model(load_restorer, model, device, dtype, exact, **wanted)
         for note in restorer.remarks(profile, given):
             say(f"note: {in_options(note)}")
+        if enlarger is None and (note := long_job_note(plan, options, folder, number_format, place)):
+            say(f"note: {note}")
         return restorer
 
     code = 0

@@ -9,7 +9,7 @@ from accelerate import init_empty_weights
 
 from seesr.checkpoints.files import read_json
 
-NETWORKS = ("tagger", "text_encoder", "enlarger", "vae", "controlnet", "unet")
+NETWORKS = ("tagger", "text_encoder", "enlarger", "quick", "vae", "controlnet", "unet")
 
 
 def meta_networks(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, Any]:

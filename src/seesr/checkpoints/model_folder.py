@@ -12,7 +12,7 @@ from typing import Any
 
 import diffusers
 
-COMPONENTS = ("vae", "text_encoder", "tokenizer", "tagger", "unet", "controlnet", "scheduler", "enlarger")
+COMPONENTS = ("vae", "text_encoder", "tokenizer", "tagger", "unet", "controlnet", "scheduler", "enlarger", "quick")
 """Every component that a SeeSR model may have; each may be left out."""
 
 INDEX = "model_index.json"

@@ -15,6 +15,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from seesr.models.enlarger import OVERLAP, TILE
+from seesr.restoration.engines import enlarger_of
 from seesr.restoration.needs import Needs
 from seesr.restoration.regions import Region
 from seesr.restoration.settings import Settings
@@ -88,13 +89,14 @@ def estimate_networks(
         side = tagger.config.image_size
         stages.append(_dry("tags", lambda: tagger(_zeros(dtype, 1, 3, side, side))))
         embedding = tuple(tagger(_zeros(dtype, 1, 3, side, side)).image_embeds.shape[1:])
-    if enlarger := networks.get("enlarger"):
+    parts = ("tagger", "enlarger", "quick", "vae", "unet", "controlnet")
+    found = SimpleNamespace(**{part: networks.get(part) for part in parts})
+    if enlarger := enlarger_of(found, settings.engine):
         most = TILE if enlarger.can_be_cut else max(height, width)
         tile = _zeros(enlarger.dtype, 1, 3, min(height, most), min(width, most))
         enlarger_tiles = math.prod(len(even_starts(side, most, OVERLAP)) for side in (height, width))
         stages.append(_dry("enlarge", lambda: enlarger(tile), enlarger_tiles))
-    parts = ("tagger", "enlarger", "vae", "unet", "controlnet")
-    needs = Needs(SimpleNamespace(**{part: networks.get(part) for part in parts}), size, scale, settings, on_gpu)
+    needs = Needs(found, size, scale, settings, on_gpu)
     working = needs.working(usual_plan(settings), settings, len(latent_tiles))
     diffuse = "unet" in networks and settings.num_inference_steps > 0
     if diffuse:

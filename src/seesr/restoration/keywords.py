@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TypedDict
 
-from seesr.restoration.settings import Bits, ColorFix, StartPoint, TileBlend
+from seesr.restoration.settings import Bits, ColorFix, Engine, StartPoint, TileBlend
 
 
 class SettingsKeywords(TypedDict, total=False):
@@ -11,6 +11,7 @@ class SettingsKeywords(TypedDict, total=False):
 
     scale: float | None
     process_size: int | None
+    engine: Engine | None
     detail: float | None
     prompt: str | None
     tags: Sequence[str] | None

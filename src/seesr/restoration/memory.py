@@ -15,6 +15,7 @@ import torch
 
 from seesr.errors import SeesrError
 from seesr.models.enlarger import TILE
+from seesr.restoration.engines import enlarger_of
 from seesr.restoration.needs import OVERHEAD, Needs
 from seesr.restoration.settings import Settings
 from seesr.restoration.sizes import output_size
@@ -59,7 +60,7 @@ def plan_within(
     left = limit - base - pictures
     plan, floor = WorkPlan(), 0
 
-    if networks.enlarger is not None:
+    if enlarger_of(networks, settings.engine) is not None:
         tile, floor = _largest(ENLARGER_TILES, needs.enlarger, left)
         plan = replace(plan, enlarger_tile=tile)
     if needs.diffuse:
@@ -98,7 +99,8 @@ def changes(
 ) -> str:
     """What of the picture a limit has changed, as a note for the user; "" if nothing."""
     needs, smaller = Needs(networks, photo, scale, wished), []
-    cut = networks.enlarger is not None and networks.enlarger.can_be_cut
+    enlarger = enlarger_of(networks, wished.engine)
+    cut = enlarger is not None and enlarger.can_be_cut
     if cut and plan.enlarger_tile < min(TILE, max(needs.given)):
         smaller.append("enlarger's")
     columns, rows = needs.latent

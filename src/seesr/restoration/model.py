@@ -8,6 +8,7 @@ import torch
 from seesr.models.tagging import PhotoTagger, Tag
 from seesr.models.tiled_enlarger import TiledEnlarger
 from seesr.photos.pictures import Picture, to_tensor
+from seesr.restoration.engines import enlarger_of
 from seesr.restoration.interfaces import VAE, ControlNet, Denoiser, Scheduler, TextEncoder, Tokenizer
 from seesr.restoration.profiles import choose_profile
 from seesr.restoration.remarks import remarks
@@ -32,6 +33,7 @@ class RestorationModel:
     controlnet: ControlNet | None
     scheduler: Scheduler | None
     enlarger: TiledEnlarger | None
+    quick: TiledEnlarger | None
     config: Any
     _execution_device: torch.device
     _loaded_scheduler: type[Any] | None = None
@@ -66,9 +68,12 @@ class RestorationModel:
         """
         base = self.profile(profile)
         vocabulary = self.tagger.config.tags if self.tagger is not None else ()
-        notes = remarks(given, base, base.with_overrides(**given), vocabulary)
-        if given.get("detail") is not None and (self.enlarger is None or self.enlarger.ends is None):
-            notes += ["`detail` has no effect with a model whose enlarger has no calm end"]
+        chosen = base.with_overrides(**given)
+        notes = remarks(given, base, chosen, vocabulary)
+        if given.get("detail") is not None:
+            enlarger = enlarger_of(self, chosen.engine)
+            if enlarger is None or enlarger.ends is None:
+                notes += ["`detail` has no effect with an enlarger that has no calm end"]
         return notes
 
     def _scheduler(self, settings: Settings, given: str | None) -> Scheduler:

@@ -15,6 +15,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from seesr.models.flat_sides import REACH
 from seesr.photos.limits import picture_bytes
+from seesr.restoration.engines import enlarger_of
 from seesr.restoration.grounding import Grounding
 from seesr.restoration.live_bytes import LiveBytes
 from seesr.restoration.settings import Settings
@@ -34,7 +35,7 @@ class Needs:
     """Bytes that restoring one photo takes, by the pieces it is worked in.
 
     Args:
-        networks: with `enlarger`, `vae`, `unet`, `controlnet`, `tagger`; None for those that the model lacks.
+        networks: with `enlarger`, `quick`, `vae`, `unet`, `controlnet`, `tagger`; None for those that the model lacks.
         photo: width and height.
         on_gpu: the networks work on a GPU, so pictures take none of its memory.
     """
@@ -68,7 +69,7 @@ class Needs:
 
     def enlarger(self, tile: int) -> int:
         """To enlarge one tile of `tile` pixels of the photo a side, or the photo, with the row of tiles it is in."""
-        network, (width, height) = self.networks.enlarger, self.given
+        network, (width, height) = enlarger_of(self.networks, self.settings.engine), self.given
         if network is None:
             return 0
         width, height = width + 2 * REACH, height + 2 * REACH  # where all sides are flat

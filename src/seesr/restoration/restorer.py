@@ -24,6 +24,7 @@ from seesr.errors import SeesrError, SeesrWarning
 from seesr.models.tagging import Tag
 from seesr.photos.pictures import Picture, Picture16, to_tensor
 from seesr.restoration.color_fix import fix_colors
+from seesr.restoration.engines import enlarger_of
 from seesr.restoration.enlarging import enlarge_bicubic, enlarge_learned
 from seesr.restoration.grounding import Grounding, ground, reading_mask
 from seesr.restoration.inputs import PhotoInput, read_inputs
@@ -125,6 +126,7 @@ class Restorer(RestorationModel):
         photos = read_inputs(image, sixteen_bit=chosen.bits == 16)
         if chosen.num_inference_steps and self.unet is None:
             raise SeesrError("this model has no diffusion part: only its enlarger can be run (`profile` fast)")
+        enlarger_of(self, chosen.engine)
         if output_type not in ("pil", "np", "pt"):
             raise SeesrError(f"`output_type` must be pil, np or pt, not {output_type!r}")
         generators = [generator] if isinstance(generator, torch.Generator) else generator
@@ -176,7 +178,8 @@ class Restorer(RestorationModel):
         # 3. The photo at output size
         diffuse = scheduler is not None
         with _timed(seconds, "enlarge"):
-            if self.enlarger is None:
+            enlarger = enlarger_of(self, settings.engine)
+            if enlarger is None:
                 bicubic = enlarge_bicubic(photo, work_scale(scale), settings.process_size)
                 enlarged = Picture16.of(bicubic) if sixteen_bit and isinstance(bicubic, Image.Image) else bicubic
                 callback(Progress("enlarge", 1, 1))
@@ -187,7 +190,7 @@ class Restorer(RestorationModel):
 
                 sizes = work_scale(scale), settings.process_size
                 enlarged = enlarge_learned(
-                    self.enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, sixteen_bit, settings.detail
+                    enlarger, photo, *sizes, diffuse, plan.enlarger_tile, progress, sixteen_bit, settings.detail
                 )
 
         # 4 to 10. Diffusion and colour fix

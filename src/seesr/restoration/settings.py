@@ -19,6 +19,7 @@ StartPoint = Literal["lr", "noise", "lr-clean"]
 ColorFix = Literal["adain", "wavelet", "none"]
 TileBlend = Literal["gaussian", "cosine"]
 Bits = Literal[8, 16]
+Engine = Literal["fine", "quick"]
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,13 @@ class Settings:
     )
 
     # Enlarging
+    engine: Engine = setting(
+        "fine",
+        "size",
+        "engine",
+        "The network that enlarges: fine, or quick, a small one that takes a fraction of the time.",
+        diffusion=False,
+    )
     detail: float = setting(
         1.0,
         "size",

@@ -27,6 +27,7 @@ from seesr.apps.result_options import (
     Suffix,
     To,
     WriteTags,
+    check_engine,
     read_size,
 )
 from seesr.errors import SeesrError
@@ -115,6 +116,7 @@ def cluster(
     )
     output_name(Path("x.png"), suffix, ext)  # a wrong --suffix or --ext is the same for all
     resolved = resolve_settings(model, profile, given)
+    check_engine(enlarger, resolved.engine)
     place, target = Place(source), Place(output)
     listing = list_photos(place, target, suffix, ext, compare)
     if bits == 16:

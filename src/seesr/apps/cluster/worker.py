@@ -108,9 +108,10 @@ def load(task: Task) -> Restorer:
     if not task.gpu:
         torch.set_num_threads(task.threads)
     given = {name: value for name, value in task.options.settings.items() if name != "profile"}
-    steps = resolve_settings(task.model, task.profile, given).num_inference_steps
+    resolved = resolve_settings(task.model, task.profile, given)
     dtype, place = choose_dtype(here.dtype, torch.device("cpu")), choose_device("cuda" if task.gpu else "cpu")
-    return load_restorer(task.model, dtype, place, task.profile, steps, task.enlarger)
+    steps, engine = resolved.num_inference_steps, resolved.engine
+    return load_restorer(task.model, dtype, place, task.profile, steps, task.enlarger, engine)
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,8 @@
 """`--dry-run`: what would be done, and about how long it would take, without a photo restored or a file written."""
 
 import random
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import torch
@@ -15,13 +17,18 @@ from seesr.apps.jobs.summary import DAY, SHARE, duration
 from seesr.apps.jobs.work import is_done
 from seesr.apps.options import in_options
 from seesr.apps.progress import say
+from seesr.checkpoints.files import read_json
 from seesr.errors import SeesrError
 from seesr.photos.files import quiet_pillow
+from seesr.restoration.engines import PARTS
 from seesr.restoration.regions import Region
 from seesr.restoration.settings import SPECS
 
 _SAMPLE = 100  # photos whose sizes are looked at
 _NAMED = 5
+_LOOKED_AT = 20  # photos, before a job begins
+_SMALL = 250_000  # pixels that no processor takes long over
+_LONG, _FRACTION = 20.0, 0.35  # seconds from which on another engine is worth a word, and the share that it may take
 
 
 def dry_run(
@@ -49,16 +56,64 @@ def dry_run(
     for job in problems:
         say(f"would fail: {job.source}: {job.problem}", "red")
     counts = f"{len(waiting)} to do" + (f", {done} done before" if done else "")
-    sizes = _sizes(waiting, options)
+    sizes = sample_sizes(waiting, options)
     if not sizes:
         say(f"{counts}; nothing was written")
         return
     share = options.samples * len(waiting) / len(sizes)
-    span = _seconds(sizes, model, options, dtype, device, enlarger)
-    least, most = (duration(share * seconds) for seconds in span)
-    say(f"{counts}: about {least if least == most else f'{least} to {most}'}; nothing was written")
+    span = seconds_of(sizes, model, options, dtype, device, enlarger)
+    say(f"{counts}: about {_told(span, share)}; nothing was written")
+    if enlarger is None and (note := quicker_note(sizes, share, span, model, options, dtype, device)):
+        say(f"note: {note}")
     if share * span[1] > DAY:
         say(f"note: {SHARE}")
+
+
+def long_job_note(plan: Plan, options: RestoreOptions, model: Path, dtype: torch.dtype, device: torch.device) -> str:
+    """What to say before a job on a processor that the engine quick would end far sooner; "" if it is not long.
+
+    Raises:
+        SeesrError: a config of the model is missing or damaged.
+    """
+    if device.type != "cpu" or options.settings.get("regions"):
+        return ""
+    jobs = list(islice(plan, _LOOKED_AT))
+    sizes = sample_sizes(jobs, options)
+    if sum(width * height for (width, height), _ in sizes) < _SMALL:
+        return ""
+    share = options.samples * len(plan) / len(jobs)
+    return quicker_note(
+        sizes, share, seconds_of(sizes, model, options, dtype, device, None), model, options, dtype, device
+    )
+
+
+def quicker_note(
+    sizes: list[tuple[tuple[int, int], float]],
+    share: float,
+    span: tuple[float, float],
+    model: Path,
+    options: RestoreOptions,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> str:
+    """What the engine quick would take, where that is worth a word: the job is long, and most of it is the enlarger's.
+
+    span: (least, most) seconds of the photos of `sizes` as things stand, `share` times which the job takes.
+    """
+    index = read_json(model / "model_index.json")
+    settings = options.settings
+    if share * span[1] < _LONG or settings.get("engine") == "quick" or not (index.get(PARTS["quick"]) or [None])[0]:
+        return ""
+    quick = replace(options, settings=settings | {"engine": "quick"})
+    sooner = seconds_of(sizes, model, quick, dtype, device, None)
+    if sooner[1] > _FRACTION * span[1]:
+        return ""
+    return f"about {_told(span, share)}; --engine quick takes about {_told(sooner, share)}, with a little less detail"
+
+
+def _told(span: tuple[float, float], share: float) -> str:
+    least, most = (duration(share * seconds) for seconds in span)
+    return least if least == most else f"{least} to {most}"
 
 
 def _split(plan: Plan, options: RestoreOptions, recipe: Recipe) -> tuple[list[Job], int, list[Job]]:
@@ -84,7 +139,7 @@ def _split(plan: Plan, options: RestoreOptions, recipe: Recipe) -> tuple[list[Jo
     return waiting, done, problems
 
 
-def _sizes(jobs: list[Job], options: RestoreOptions) -> list[tuple[tuple[int, int], float]]:
+def sample_sizes(jobs: list[Job], options: RestoreOptions) -> list[tuple[tuple[int, int], float]]:
     """(size, scale) of a sample of the photos that can be read and are to be restored; regions beyond one are told."""
     regions = [Region.parse(text) for text in options.settings.get("regions") or ()]
     sample = jobs if len(jobs) <= _SAMPLE else random.Random(0).sample(jobs, _SAMPLE)
@@ -108,7 +163,7 @@ def _sizes(jobs: list[Job], options: RestoreOptions) -> list[tuple[tuple[int, in
     return sizes
 
 
-def _seconds(
+def seconds_of(
     sizes: list[tuple[tuple[int, int], float]],
     model: Path,
     options: RestoreOptions,

@@ -19,6 +19,7 @@ from seesr.photos.metadata import Strip
 from seesr.photos.photo import Photo, finish_photo, read_photo
 from seesr.photos.pictures import Picture, Picture16, side_by_side
 from seesr.photos.sixteen_bit import Result16, choose_bits, finish_sixteen
+from seesr.restoration.engines import enlarger_of
 from seesr.restoration.enlarging import enlarge_learned
 from seesr.restoration.outputs import SeeSROutput
 from seesr.restoration.restorer import Restorer
@@ -176,7 +177,7 @@ def restore_photo(
     if isinstance(restored, Picture16):
         if options.bits is None:
             notes.append("16 bits a channel, as the photo has; `bits` 8 gives 8")
-        network = restorer.vae if settings.num_inference_steps else restorer.enlarger
+        network = restorer.vae if settings.num_inference_steps else enlarger_of(restorer, settings.engine)
         if network is not None and network.dtype != torch.float32:
             number_format = str(network.dtype).removeprefix("torch.")
             notes.append(f"made in {number_format}, which is coarser than 16 bits; `dtype` float32 is finer")
@@ -188,7 +189,7 @@ def restore_photo(
 
 def alpha_enlarger(restorer: Restorer, settings: Settings) -> Callable[[Any], Picture] | None:
     """What enlarges a photo's transparency (`seesr.photos.alpha.restore_alpha`); None for a model without enlarger."""
-    enlarger = restorer.enlarger
+    enlarger = enlarger_of(restorer, settings.engine)
     if enlarger is None:
         return None
 

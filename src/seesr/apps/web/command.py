@@ -5,12 +5,14 @@ from typing import Annotated
 
 import typer
 
+from seesr.apps.result_options import Enlarger
 from seesr.errors import SeesrError
 from seesr.system.shown import shown
 
 
 def web(
     model: Annotated[str, typer.Option(help="mini (embedded), sd2, sd2-turbo, a model folder, or a hub id.")] = "mini",
+    enlarger: Enlarger = None,
     host: Annotated[str, typer.Option(help="Address to listen on; 0.0.0.0 lets other machines in.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 7860,
     browser: Annotated[bool, typer.Option("--browser/--no-browser", help="Open the page.")] = True,
@@ -36,6 +38,7 @@ def web(
 
     from seesr.apps.progress import console
     from seesr.apps.web.jobs import Limits
+    from seesr.checkpoints.foreign import load_foreign_enlarger
     from seesr.devices import choose_device, choose_dtype
     from seesr.loading import load_pipeline
 
@@ -43,8 +46,10 @@ def web(
     if auth is not None and not (user and colon and password):
         raise SeesrError("--auth must be USER:PASSWORD")
     place = choose_device(device)
+    number_format = choose_dtype(dtype, place)
+    foreign = None if enlarger is None else load_foreign_enlarger(enlarger, number_format)
     with console.status(Text(shown(f"loading {model}"))):
-        pipeline = load_pipeline(model, choose_dtype(dtype, place), place)
+        pipeline = load_pipeline(model, number_format, place, foreign)
     limits = Limits(max_upload * 1_000_000, max_megapixels, max_queue, max_per_visitor, max_seconds, 60 * keep_minutes)
     access = Access(host, port, (user, password) if auth else None, api_key)
     with running(pipeline, limits, access) as address:

@@ -60,7 +60,9 @@ def describe(restorer: Restorer) -> dict[str, Any]:
         if restorer.unet is not None or not settings.num_inference_steps:
             profiles[name] = settings.to_dict()
     hidden = SERVERS_OWN | _ON_PAGE
-    if restorer.enlarger is None or restorer.enlarger.ends is None:
+    if all(enlarger is None or enlarger.ends is None for enlarger in (restorer.enlarger, restorer.quick)):
         hidden |= {"detail"}
+    if restorer.quick is None:
+        hidden |= {"engine"}
     fields = {name: field for name, field in describe_settings().items() if name not in hidden}
     return {"profiles": profiles, "default_profile": restorer.config.default_profile, "fields": fields}

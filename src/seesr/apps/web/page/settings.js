@@ -7,6 +7,11 @@ const NOTES = {
   diffusion: "Lays invented texture over the result, led by the tags. Slower.",
   paper: "The settings of the paper. Slow.",
 };
+const ENGINES = {
+  fine: "The large network: the finest detail.",
+  quick: "A small network: large photos in a fraction of the time.",
+};
+const PLACED = ["detail", "engine"];  // settings that stand beside the profile
 
 // `look`: told of the tag to show in the picture, or null.
 export function makeSettings(description, look) {
@@ -30,10 +35,10 @@ export function makeSettings(description, look) {
   function drawAdvanced() {
     const box = byId("advanced"), values = description.profiles[profile()] ?? {};
     box.replaceChildren();
-    byId("detail-row").hidden = !description.fields.detail;
+    for (const name of PLACED) byId(`${name}-row`).hidden = !description.fields[name];
     for (const [name, field] of Object.entries(description.fields)) {
       const value = changed.has(name) ? changed.get(name) : (values[name] ?? field.default);
-      if (name === "detail") { byId("detail").value = value; continue; }  // has a place of its own
+      if (PLACED.includes(name)) { form.elements[name].value = value; continue; }
       const row = Object.assign(document.createElement("label"), { className: "row" });
       row.append(Object.assign(document.createElement("span"), { textContent: field.title }));
       let input;
@@ -58,6 +63,7 @@ export function makeSettings(description, look) {
   }
   function drawNotes() {
     byId("profile-note").textContent = NOTES[profile()] ?? "";
+    byId("engine-note").textContent = ENGINES[form.elements.engine.value] ?? "";
     byId("to-row").hidden = form.elements.size.value !== "to";
     byId("tags-note").textContent = (edited || worded) && !diffuses() ? "Tags and words guide the diffusion; choose that profile to use them." : "";
   }
