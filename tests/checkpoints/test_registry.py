@@ -58,7 +58,7 @@ def test_broken_download_goes_on_where_it_was(web: StandIn, file: Path, tmp_path
         nonlocal count
         count += came
 
-    target = download(f"{web.url}/file.bin", tmp_path / "new/file.bin", sha256_of(file), advance)
+    target = download(f"{web.url}/file.bin", tmp_path / "new/file.bin", ["0" * 64, sha256_of(file)], advance)
     assert target.read_bytes() == CONTENT
     assert count == len(CONTENT)
     assert [path.name for path in target.parent.iterdir()] == ["file.bin"]
@@ -83,7 +83,7 @@ def test_pieces_of_two_versions_are_never_joined(web: StandIn, file: Path, tmp_p
     with pytest.raises(Unavailable):
         download(f"{web.url}/file.bin", tmp_path / "file.bin")
     file.write_bytes(CONTENT[::-1])
-    download(f"{web.url}/file.bin", tmp_path / "file.bin", sha256_of(file) if known else None)
+    download(f"{web.url}/file.bin", tmp_path / "file.bin", [sha256_of(file)] if known else [])
     assert (tmp_path / "file.bin").read_bytes() == CONTENT[::-1]
 
 
@@ -98,7 +98,7 @@ def test_server_that_cannot_resume(web: StandIn, file: Path, tmp_path: Path) -> 
 def test_wrong_answers_leave_nothing(web: StandIn, file: Path, tmp_path: Path, fault: int | str, words: str) -> None:
     web.faults["file.bin"] = [fault]
     with pytest.raises(Unavailable, match=words):
-        download(f"{web.url}/file.bin", tmp_path / "new/file.bin", sha256_of(file))
+        download(f"{web.url}/file.bin", tmp_path / "new/file.bin", [sha256_of(file)])
     assert list((tmp_path / "new").iterdir()) == []
     assert len(web.requests) == 1
 
@@ -327,7 +327,7 @@ def test_sources_of_ones_own_that_are_wrong(
 def test_the_table_holds_together() -> None:
     for weight in WEIGHTS:
         assert weight.size > 0
-        assert weight.sha256 is None or len(bytes.fromhex(weight.sha256)) == 32
+        assert all(len(bytes.fromhex(sha256)) == 32 for sha256 in weight.sha256)
         for place in weight.places:
             if place.startswith("hf://"):
                 assert parse_hub_address(place).file.endswith(weight.path.rpartition("/")[2])
@@ -338,3 +338,33 @@ def test_the_table_holds_together() -> None:
     names = {name: {weight.path for weight in weights_of(name)} for name in ("sd2", "sd2-turbo")}
     assert "sd-turbo/unet/config.json" in names["sd2-turbo"] - names["sd2"]
     assert not any(path.startswith("stable-diffusion-2-base/unet") for path in names["sd2"])
+
+
+def test_a_file_that_may_have_other_hashes_is_taken_with_a_word(
+    published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of DAPE.pth only copies have a known hash: another file is read strictly, and recorded."""
+    use_sources(monkeypatch, tmp_path, [str(published)])
+    table = tmp_path / "sources.json"
+    sources = json.loads(table.read_text())
+    del sources["files"]["DAPE.pth"]
+    table.write_text(json.dumps(sources))
+    install("sd2")
+    found = sha256_of(published / "DAPE.pth")
+    assert f"DAPE.pth is not one of the known files (sha256 {found})" in capsys.readouterr().err.replace("\n", "")
+    record = json.loads((built_folder("sd2") / RECORD).read_text())
+    assert record["sources"]["DAPE.pth"]["sha256"] == found
+
+
+def test_one_of_several_hashes_is_enough(published: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    use_sources(monkeypatch, tmp_path, [str(published)])
+    table = tmp_path / "sources.json"
+    sources = json.loads(table.read_text())
+    sources["files"]["DAPE.pth"]["sha256"] = ["0" * 64, sources["files"]["DAPE.pth"]["sha256"]]
+    table.write_text(json.dumps(sources))
+    install("sd2")
+    sources["files"]["DAPE.pth"]["sha256"] = ["0" * 64, "1" * 64]
+    table.write_text(json.dumps(sources))
+    shutil.rmtree(built_folder("sd2"))
+    with pytest.raises(SeesrError, match=f"{'0' * 64} or {'1' * 64}"):
+        install("sd2")

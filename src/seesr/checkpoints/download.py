@@ -33,6 +33,7 @@ from seesr.checkpoints.transfer import (
     download,
     sha256_of,
     tell_full_disk,
+    wrong_hash,
 )
 from seesr.errors import SeesrError, SeveralLinesError
 
@@ -100,7 +101,10 @@ def _fetch(weight: Weight, dead: dict[str, str], advance: Advance, reasons: list
                 return from_hub(parse_hub_address(place), weight, dead, advance)
             if "://" not in place:
                 raise Unavailable("no such file")
-            return download(place, by_hand_folder() / weight.path, weight.sha256, advance)
+            hashes = weight.sha256 if weight.complete else ()
+            path = download(place, by_hand_folder() / weight.path, hashes, advance)
+            _tell_unknown(path, weight)
+            return path
         except Unreachable as reason:
             dead[host] = str(reason)
             reasons.append(str(reason))
@@ -173,9 +177,10 @@ def from_hub(address: HubAddress, weight: Weight, dead: dict[str, str], advance:
     except Exception as error:  # of three libraries that carry the bytes
         tell_full_disk(error, Path(constants.HF_HUB_CACHE))
         raise Unavailable(f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}") from error
-    expected = _expected_hash(Path(path), weight)
-    if expected and (found := sha256_of(Path(path))) != expected:
-        raise Unavailable(f"another file, or a damaged one (sha256 {found[:12]}…, expected {expected[:12]}…)")
+    expected = _expected_hashes(Path(path), weight)
+    if expected and (found := sha256_of(Path(path))) not in expected:
+        raise Unavailable(wrong_hash(found, expected))
+    _tell_unknown(Path(path), weight)
     return Path(path)
 
 
@@ -195,18 +200,27 @@ def why_unreachable(endpoint: str) -> str:
 
 def _check_published(path: Path, weight: Weight) -> None:
     """Raise SeesrError where a file found on this machine is not the published one."""
-    expected = _expected_hash(path, weight)
-    if expected and (found := sha256_of(path)) != expected:
+    expected = _expected_hashes(path, weight)
+    if expected and (found := sha256_of(path)) not in expected:
         raise SeesrError(
-            f"{path}: not the published {weight.path} (sha256 {found}, expected {expected}); delete it, then run the "
-            "same command again"
+            f"{path}: not the published {weight.path} (sha256 {found}, expected {' or '.join(expected)}); delete it, "
+            "then run the same command again"
         )
+    _tell_unknown(path, weight)
 
 
-def _expected_hash(path: Path, weight: Weight) -> str | None:
-    """The published hash, else the one the hub announced (its cache keeps large files under theirs), else None."""
+def _expected_hashes(path: Path, weight: Weight) -> tuple[str, ...]:
+    """The published hashes, else the one the hub announced (its cache keeps large files under theirs), else none."""
     announced = path.resolve().name
-    return weight.sha256 or (announced if re.fullmatch("[0-9a-f]{64}", announced) else None)
+    if weight.sha256 and weight.complete:
+        return weight.sha256
+    return (announced,) if re.fullmatch("[0-9a-f]{64}", announced) else ()
+
+
+def _tell_unknown(path: Path, weight: Weight) -> None:
+    """Say it where a file is none of those whose hash is known, and others may be right."""
+    if not weight.complete and weight.sha256 and (found := sha256_of(path)) not in weight.sha256:
+        say(f"note: {weight.path} is not one of the known files (sha256 {found}); its tensors are read strictly")
 
 
 def check_space(name: str, missing: Sequence[Weight], room: int) -> None:

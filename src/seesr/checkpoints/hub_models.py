@@ -52,7 +52,7 @@ def _fetched(name: str) -> Path:
         raise SeesrError(f"{name}: not a model for seesr (it has no model_index.json)")
     place = f"hf://{name}@{plan[0].commit_hash}"
     missing = [
-        Weight(file.filename, (f"{place}/{file.filename}",), file.file_size or 0, None, constants.ENDPOINT)
+        Weight(file.filename, (f"{place}/{file.filename}",), file.file_size or 0, (), constants.ENDPOINT)
         for file in plan
         if file.will_download
     ]

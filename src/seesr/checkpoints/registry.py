@@ -122,7 +122,7 @@ def _build(name: str, folder: Path) -> None:
         _convert(name, published, model, found)
         record = {
             "name": name,
-            "sources": {path: str(file.resolve()) for path, file in found.items()},
+            "sources": {path: {"file": str(file.resolve()), "sha256": sha256_of(file)} for path, file in found.items()},
             "files": {
                 path.relative_to(model).as_posix(): {"size": path.stat().st_size, "sha256": sha256_of(path)}
                 for path in sorted(model.rglob("*"))

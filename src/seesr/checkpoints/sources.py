@@ -9,10 +9,12 @@ path on disk; they are tried in order. Files have the names that SeeSR's own scr
      "files": {"DAPE.pth": {"size": 7194000, "sha256": "…"}}}
 
 `mirrors` hold the files under their names here and come first; `public: false` leaves out the places below; `files`
-gives other weights their own size and hash (null: unknown).
+gives other weights their own size and hash (one, a list of those that are as good, or null: unknown).
 
-Hashes are those that several public projects state for the same file; None where none was found. Such a file is checked
-against the hash its server announces, and by the strict reading of its tensors.
+Hashes are those that several public projects state for the same file. Of DAPE.pth only copies have a known one, and the
+authors' own file may have another: such a file is taken too, with a word. A file without a known hash is checked by the
+one its server announces; all are checked by the strict reading of their tensors. Which file a model was built from
+stands in its record.
 """
 
 import json
@@ -35,15 +37,17 @@ class Weight:
     path: its name below a mirror, and below the folder for files fetched by hand.
     places: where to get it, the best first.
     size: bytes, for planning only: about right for the large files, nominal for small ones.
-    sha256: in hexadecimal, or None where it is not publicly known.
+    sha256: of every file known to be right, in hexadecimal; none where it is not publicly known.
+    complete: no other file can be right; else one with another hash is taken, with a warning.
     by_hand: a page to get it from with a browser.
     """
 
     path: str
     places: tuple[str, ...]
     size: int
-    sha256: str | None
+    sha256: tuple[str, ...]
     by_hand: str
+    complete: bool = True
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,14 @@ def _folder(
     name: str, homes: Iterable[str], by_hand: str, files: dict[str, tuple[int, str | None]]
 ) -> tuple[Weight, ...]:
     return tuple(
-        Weight(f"{name}/{file}", tuple(f"{home}/{file}" for home in homes), size, sha256, by_hand)
+        Weight(f"{name}/{file}", tuple(f"{home}/{file}" for home in homes), size, (sha256,) if sha256 else (), by_hand)
         for file, (size, sha256) in files.items()
     )
 
 
 _SMALL = 100_000
+_VAE = "a1d993488569e928462932c8c38a0760b874d166399b14414135bd9c42df5815"
+"""Of Stable Diffusion 2's autoencoder."""
 _DRIVE = "https://drive.google.com/drive/folders/12HXrRGEXUAnmHRaf0bIn-S8XSK4Ku0JO"  # named in SeeSR's README
 _LISTS = ("xinyu1205/recognize-anything", "cswry/SeeSR")
 
@@ -93,7 +99,7 @@ WEIGHTS: tuple[Weight, ...] = (
             "text_encoder/config.json": (_SMALL, None),
             "text_encoder/model.safetensors": (1_361_597_018, None),
             "vae/config.json": (_SMALL, None),
-            "vae/diffusion_pytorch_model.safetensors": (334_643_276, None),
+            "vae/diffusion_pytorch_model.safetensors": (334_643_276, _VAE),
         },
     ),
     *_folder(
@@ -142,8 +148,9 @@ WEIGHTS: tuple[Weight, ...] = (
             "https://drive.google.com/uc?export=download&id=1KIV6VewwO2eDC9g4Gcvgm-a0LDI7Lmwm",
         ),
         7_194_000,
-        "a7028be2edcbe9ab0bd1c4ab6f2a2a86f4b44d32261a4faa50ae10fdd9b2feba",
+        ("a7028be2edcbe9ab0bd1c4ab6f2a2a86f4b44d32261a4faa50ae10fdd9b2feba",),
         _DRIVE,
+        complete=False,
     ),
     Weight(
         "ram_swin_large_14m.pth",
@@ -153,7 +160,7 @@ WEIGHTS: tuple[Weight, ...] = (
             "hf://spaces/xinyu1205/Tag2Text/ram_swin_large_14m.pth",
         ),
         5_625_635_000,
-        "15c729c793af28b9d107c69f85836a1356d76ea830d4714699fb62e55fcc08ed",
+        ("15c729c793af28b9d107c69f85836a1356d76ea830d4714699fb62e55fcc08ed",),
         "https://huggingface.co/xinyu1205/recognize_anything_model/tree/main",
     ),
     *(
@@ -161,7 +168,7 @@ WEIGHTS: tuple[Weight, ...] = (
             name,
             tuple(f"https://raw.githubusercontent.com/{home}/main/ram/data/{name}" for home in _LISTS),
             size,
-            sha256,
+            (sha256,),
             "https://github.com/xinyu1205/recognize-anything/tree/main/ram/data",
         )
         for name, size, sha256 in (
@@ -198,7 +205,14 @@ def weights_of(name: str) -> list[Weight]:
 def _overlaid(weight: Weight, overlay: dict[str, Any]) -> Weight:
     mirrors = [f"{mirror.rstrip('/')}/{weight.path}" for mirror in overlay.get("mirrors", [])]
     public = weight.places if overlay.get("public", True) else ()
-    return replace(weight, places=(*mirrors, *public), **overlay.get("files", {}).get(weight.path, {}))
+    given = dict(overlay.get("files", {}).get(weight.path, {}))
+    if "sha256" in given:
+        given |= {"sha256": _hashes(given["sha256"]), "complete": True}
+    return replace(weight, places=(*mirrors, *public), **given)
+
+
+def _hashes(given: Any) -> tuple[str, ...]:
+    return () if given is None else (given,) if isinstance(given, str) else tuple(given)
 
 
 def _read_overlay() -> dict[str, Any]:
@@ -233,7 +247,8 @@ def _problem(overlay: Any) -> str:
             return f"{path} must have nothing but size and sha256"
         if not isinstance(entry.get("size", 0), int):
             return f"the size of {path} is not a number of bytes"
-        sha256 = entry.get("sha256")
-        if sha256 is not None and not (isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256)):
-            return f"the sha256 of {path} is not 64 hexadecimal digits"
+        given = entry.get("sha256")
+        hashes = _hashes(given) if isinstance(given, str | list | None) else ("",)
+        if not all(isinstance(sha256, str) and re.fullmatch("[0-9a-f]{64}", sha256) for sha256 in hashes):
+            return f"the sha256 of {path} is not 64 hexadecimal digits, nor a list of such"
     return ""

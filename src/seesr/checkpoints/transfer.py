@@ -8,7 +8,7 @@ import socket
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -33,14 +33,14 @@ class Unreachable(Unavailable):
     """A host that does not answer at all; its other files need not be tried."""
 
 
-def download(url: str, target: Path, sha256: str | None = None, advance: Advance = lambda count: None) -> Path:
+def download(url: str, target: Path, sha256: Sequence[str] = (), advance: Advance = lambda count: None) -> Path:
     """Download `url` to `target`, in any number of pieces; `target` appears whole and checked, or not at all.
 
     What came before a break lies in `target.partial` and is taken up again, by this process or a later one, if the
     server still has the same file (its ETag or date says so, or `sha256` will). Busy servers are asked again.
 
     Args:
-        sha256: of the whole file, in hexadecimal.
+        sha256: of the whole file, in hexadecimal: one of these, if any.
         advance: called with the number of bytes that came, negative where they are thrown away.
 
     Raises:
@@ -75,9 +75,9 @@ def download(url: str, target: Path, sha256: str | None = None, advance: Advance
         if failures >= ATTEMPTS:
             raise Unavailable(f"gave up after {ATTEMPTS} tries ({reason}); what came is kept for the next one")
         time.sleep(min(LONGEST_WAIT_SECONDS, wait if wait is not None else BACKOFF_SECONDS * 2 ** (failures - 1)))
-    if sha256 and (found := sha256_of(partial)) != sha256:
+    if sha256 and (found := sha256_of(partial)) not in sha256:
         _forget(partial, stamp, advance)
-        raise Unavailable(f"another file, or a damaged one (sha256 {found[:12]}…, expected {sha256[:12]}…)")
+        raise Unavailable(wrong_hash(found, sha256))
     partial.replace(target)
     stamp.unlink(missing_ok=True)
     return target
@@ -131,6 +131,12 @@ def cause_of(error: BaseException) -> str:
     """The innermost reason of a network error, in a few words."""
     reason = getattr(error, "reason", error)
     return getattr(reason, "strerror", None) or str(reason) or type(reason).__name__
+
+
+def wrong_hash(found: str, expected: Sequence[str]) -> str:
+    """Why a file is refused."""
+    wanted = " or ".join(f"{sha256[:12]}…" for sha256 in expected)
+    return f"another file, or a damaged one (sha256 {found[:12]}…, expected {wanted})"
 
 
 def sha256_of(path: Path) -> str:
