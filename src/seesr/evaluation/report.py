@@ -87,7 +87,8 @@ def _table(results: Results, published: list[PublishedRow]) -> str:
     arrows = {name: "↑" if METRICS[name].higher_is_better else "↓" for name in results.metrics}
     head = "".join(f"<th>{name} {arrow}</th>" for name, arrow in arrows.items())
     measured = "".join(_measured_row(results, method) for method in results.methods)
-    printed = "".join(_published_row(results, row) for row in published)
+    methods = [row.method for row in published]
+    printed = "".join(_published_row(results, row, methods.count(row.method) > 1) for row in published)
     if printed:
         group = f"published for {published[0].testset}, {published[0].pictures} pictures"
         printed = f'<tr class="group"><th colspan="{len(arrows) + 3}">{group}</th></tr>{printed}'
@@ -124,10 +125,11 @@ def _figure(mean: Mean, difference: Difference | None, published: Reproduction |
     return text
 
 
-def _published_row(results: Results, row: PublishedRow) -> str:
+def _published_row(results: Results, row: PublishedRow, tell_source: bool) -> str:
     cells = (f"{row.scores[name]:.{decimals(name)}f}" if name in row.scores else "" for name in results.metrics)
     steps = f" ({row.steps} step{'s' if row.steps > 1 else ''})" if row.steps else ""
-    name = f'<th title="{html.escape(row.source)}">{html.escape(row.method)}{steps}</th>'
+    source = f"<small>by {html.escape(row.source.partition(' ')[0])}</small>" if tell_source else ""
+    name = f'<th title="{html.escape(row.source)}">{html.escape(row.method)}{steps}{source}</th>'
     return f"<tr>{name}{''.join(f'<td>{cell}</td>' for cell in cells)}<td></td><td></td></tr>"
 
 
