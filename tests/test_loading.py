@@ -9,6 +9,7 @@ from PIL import Image
 
 from conftest import Reference
 from seesr import SeesrError, SeeSRPipeline
+from seesr.checkpoints.meta import meta_networks
 from seesr.loading import LightRestorer, load_restorer, load_tagger
 from seesr.models.enlarger import Enlarger
 
@@ -36,6 +37,22 @@ def test_a_part_of_the_model_does_what_the_whole_does(tiny: Reference, tmp_path:
     assert isinstance(load_restorer(name, torch.float32, CPU, profile="paper", steps=0), LightRestorer)
     with pytest.raises(SeesrError, match="no profile 'best'"):
         load_restorer(name, torch.float32, CPU, profile="best")
+
+
+def test_the_full_size_tagger_stays_in_float32(tiny: Reference) -> None:
+    photo = Image.open(tiny.files / "input.png").convert("RGB")
+    name = str(tiny.model)
+    whole = SeeSRPipeline.from_pretrained(name, dtype="bf16")
+    light = load_restorer(name, torch.bfloat16, CPU, steps=0)
+    fine = load_tagger(name, torch.float32, CPU)
+    assert whole.unet.dtype == whole.text_encoder.dtype == torch.bfloat16
+    assert [model.tagger.dtype for model in (whole, light)] == [torch.float32] * 2
+    for model in (whole, light):
+        assert torch.equal(model.see(photo)[1], fine.see(photo)[1])
+    assert {each.dtype for each in meta_networks(tiny.model, torch.bfloat16).values()} == {
+        torch.float32,
+        torch.bfloat16,
+    }
 
 
 def test_damaged_parts_are_named(tmp_path: Path) -> None:

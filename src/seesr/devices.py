@@ -92,6 +92,14 @@ def find_dtype(name: str, *others: str) -> torch.dtype:
     return found
 
 
+def part_dtype(class_name: str | None, dtype: torch.dtype) -> torch.dtype:
+    """The number format that a part of a model gets where the model is loaded in `dtype`.
+
+    The full-size tagger stays in float32, as in the published code: in half precision tags near thresholds change.
+    """
+    return torch.float32 if class_name == "Tagger" else dtype
+
+
 @dataclass(frozen=True)
 class CpuProbe:
     """What a short convolution took on this processor.

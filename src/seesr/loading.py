@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 import seesr
 from seesr.checkpoints.foreign import load_foreign_enlarger
 from seesr.checkpoints.registry import loading_errors, resolve
+from seesr.devices import part_dtype
 from seesr.errors import SeesrError
 from seesr.models.tiled_enlarger import TiledEnlarger
 from seesr.restoration.engines import PARTS, enlarger_of
@@ -139,7 +140,9 @@ def _load_light(
     for part in parts:
         library, class_name = index.get(part) or (None, None)
         if library == "seesr" and class_name:
-            networks[part] = getattr(seesr, class_name).from_pretrained(folder / part, torch_dtype=dtype)
+            networks[part] = getattr(seesr, class_name).from_pretrained(
+                folder / part, torch_dtype=part_dtype(class_name, dtype)
+            )
     for enlarger in (networks.get(part) for part in PARTS.values()):
         if enlarger is not None:
             enlarger.to(memory_format=torch.channels_last)  # the faster layout for convolutions

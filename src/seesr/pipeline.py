@@ -1,5 +1,6 @@
 """SeeSR as a diffusers pipeline: its parts, loaded and saved. What they do to a photo is in `restoration`."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,9 @@ from diffusers.pipelines.pipeline_loading_utils import ALL_IMPORTABLE_CLASSES, L
 from transformers import CLIPTextModel, CLIPTokenizer
 
 from seesr.checkpoints.foreign import load_foreign_enlarger
-from seesr.checkpoints.model_folder import COMPONENTS, class_name, mark_folder
+from seesr.checkpoints.model_folder import COMPONENTS, INDEX, class_name, mark_folder
 from seesr.checkpoints.registry import loading_errors, resolve
-from seesr.devices import find_dtype
+from seesr.devices import find_dtype, part_dtype
 from seesr.errors import SeesrError
 from seesr.models.autoencoder import Autoencoder
 from seesr.models.enlarger import Enlarger
@@ -105,7 +106,8 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         Args:
             name: "mini", a model folder, or a hub id.
             kwargs: of `DiffusionPipeline.from_pretrained`; `dtype` (or `torch_dtype`), by name too, is float32 unless
-                given. `enlarger` may be the file of another project's network (`seesr.checkpoints.foreign`).
+                given; the full-size tagger stays in float32 (`seesr.devices.part_dtype`). `enlarger` may be the file of
+                another project's network (`seesr.checkpoints.foreign`).
 
         Raises:
             SeesrError: no such model or number format, its folder is damaged, or the enlarger cannot be used.
@@ -119,6 +121,9 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
             enlarger = load_foreign_enlarger(Path(enlarger), kwargs[key])
         location = resolve(name)
         with loading_errors(name):
+            if isinstance(kwargs[key], torch.dtype):
+                tagger = json.loads((location / INDEX).read_text()).get("tagger") or [None]
+                kwargs[key] = {"default": kwargs[key], "tagger": part_dtype(tagger[-1], kwargs[key])}
             pipeline: SeeSRPipeline = super().from_pretrained(location, **kwargs)
         if enlarger is not None:
             pipeline.register_modules(enlarger=enlarger)

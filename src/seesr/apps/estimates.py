@@ -10,7 +10,7 @@ from accelerate import init_empty_weights
 from seesr.checkpoints.files import read_json
 from seesr.checkpoints.foreign import load_foreign_enlarger
 from seesr.checkpoints.meta import as_meta, meta_networks
-from seesr.devices import measure_rates
+from seesr.devices import measure_rates, part_dtype
 from seesr.restoration.estimate import Estimate, estimate_networks
 from seesr.restoration.profiles import PAPER, TURBO, choose_profile
 
@@ -63,6 +63,6 @@ def estimate_published(
 
     with init_empty_weights(include_buffers=False):
         networks = {"tagger": full_size_tagger(), **full_size_diffusion()}
-    networks = {name: as_meta(network, dtype) for name, network in networks.items()}
+    networks = {name: as_meta(network, part_dtype(type(network).__name__, dtype)) for name, network in networks.items()}
     name, settings = ("fast", TURBO) if turbo else ("paper", PAPER)
     return estimate_networks(networks, name, settings, size, scale, dtype, on_gpu)

@@ -8,12 +8,13 @@ import torch
 from accelerate import init_empty_weights
 
 from seesr.checkpoints.files import read_json
+from seesr.devices import part_dtype
 
 NETWORKS = ("tagger", "text_encoder", "enlarger", "quick", "vae", "controlnet", "unet")
 
 
 def meta_networks(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
-    """The networks of a model folder on the meta device: name of the part → network, in `dtype`.
+    """The networks of a model folder on the meta device: name of the part → network, in `dtype` where it is loaded so.
 
     Raises:
         SeesrError: a config is missing or not JSON.
@@ -31,7 +32,7 @@ def meta_networks(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str,
                 network = network_class(config_class.from_dict(config))
             else:
                 network = network_class(**{key: value for key, value in config.items() if not key.startswith("_")})
-        networks[name] = as_meta(network, dtype)
+        networks[name] = as_meta(network, part_dtype(class_name, dtype))
     return networks
 
 

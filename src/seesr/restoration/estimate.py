@@ -87,8 +87,10 @@ def estimate_networks(
     embedding: tuple[int, ...] = ()
     if tagger := networks.get("tagger"):
         side = tagger.config.image_size
-        stages.append(_dry("tags", lambda: tagger(_zeros(dtype, 1, 3, side, side))))
-        embedding = tuple(tagger(_zeros(dtype, 1, 3, side, side)).image_embeds.shape[1:])
+        seen = []
+        pixels = _zeros(tagger.dtype, 1, 3, side, side)
+        stages.append(_dry("tags", lambda: seen.append(tagger(pixels))))
+        embedding = tuple(seen[0].image_embeds.shape[1:])
     parts = ("tagger", "enlarger", "quick", "vae", "unet", "controlnet")
     found = SimpleNamespace(**{part: networks.get(part) for part in parts})
     if enlarger := enlarger_of(found, settings.engine):
