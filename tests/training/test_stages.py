@@ -260,7 +260,7 @@ def test_seesr_trains_with_tags_seen_beforehand(
     encode = stage.pipeline.encode_prompts
     monkeypatch.setattr(stage.pipeline, "encode_prompts", lambda texts: said.append(texts) or encode(texts))
     stage._loss(batch, drop_text=0.0, drop_conditions=0.0)
-    assert said == [batch["tags"]]
+    assert said == [[batch["tags"][0] + ","]]
     assert said[0][0].startswith("tag")
 
 

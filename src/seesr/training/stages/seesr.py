@@ -160,7 +160,8 @@ class SeesrStage(loop.Stage):
             kept = (draws.conditions >= drop_conditions).float()
             latents = (posterior.mean + posterior.std * draws.posterior) * self.vae.config.scaling_factor
             tags = batch["tags"] if "tags" in batch else self.see_tags(target)
-            texts = [text if keep else "" for text, keep in zip(tags, draws.text >= drop_text)]
+            # a comma after the last tag, as published
+            texts = [f"{text}," if keep else "" for text, keep in zip(tags, draws.text >= drop_text)]
             prompt_embeds = self.pipeline.encode_prompts(texts)  # (B, 77, d)
             seen = {"image_embeds": self.see_degraded(enlarged) * kept[:, None, None]}
             noisy = scheduler.add_noise(latents, draws.noise, draws.timesteps)
