@@ -209,6 +209,10 @@ def test_dry_run_counts_what_is_known(tiny: Reference) -> None:
     more = estimate_once.__wrapped__(tiny.model, (256, 256), 4, torch.float32, given=region)
     operations = next(stage.operations for stage in more.stages if stage.name == "denoise")
     assert operations == pytest.approx(5 / 4 * cost["denoise"])
+    # with features used again every other step costs less
+    again = estimate_once.__wrapped__(tiny.model, (256, 256), 4, torch.float32, given={"reuse": 2})
+    operations = next(stage.operations for stage in again.stages if stage.name == "denoise")
+    assert 0.55 * cost["denoise"] < operations < 0.9 * cost["denoise"]
     half = estimate_once.__wrapped__(tiny.model, (128, 128), 4, torch.bfloat16, given={"num_inference_steps": 0})
     tagger = sum(p.numel() for p in stored(tiny.model)[0].values())  # stays in float32
     assert half.weights * 2 == small.weights + tagger * 4

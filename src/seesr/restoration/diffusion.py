@@ -16,6 +16,7 @@ from torch import Tensor
 from seesr.errors import SeesrError
 from seesr.models.word_masks import WordMasks
 from seesr.photos.pictures import Picture, Picture16, to_picture, to_tensor
+from seesr.restoration.feature_reuse import DeepFeatures, Remembered, deep_features
 from seesr.restoration.grounding import Grounding
 from seesr.restoration.interfaces import VAE, ControlNet, Denoiser, Scheduler
 from seesr.restoration.outputs import Callback, Progress
@@ -158,6 +159,7 @@ def denoise_tiles(
 
         def predict(latents: Tensor, t: Tensor, scale: float) -> Tensor:
             guided = scale > 1
+            predictor.begin(done // len(tiles), guided)
             predictions = blend(
                 latents.expand(1 + guided, -1, -1, -1),
                 lambda group: predictor(group, latents, t, guided),
@@ -197,6 +199,9 @@ class TilePredictor:
         self.regions = regions
         self.allowance = Allowance(kept_bytes)
         self.whole = Tile(0, 0, max(t.top + t.height for t in tiles), max(t.left + t.width for t in tiles))
+        self.fresh, self.guided = True, False
+        self.deep: DeepFeatures | None = None
+        self.remembered: dict[Any, Remembered] = {}
         self.masks: dict[Any, WordMasks] = {}
         self.embeddings: dict[Tile, Tensor] = {}
         self.batches: dict[Any, tuple[Tensor, Tensor]] = {}
@@ -205,10 +210,17 @@ class TilePredictor:
     def __enter__(self) -> "TilePredictor":
         networks: list[Any] = [self.unet, self.controlnet]
         self.remember = self.stack.enter_context(remembered_contexts(networks, self.allowance))
+        if self.settings.reuse > 1:
+            self.deep = self.stack.enter_context(deep_features(self.unet))
         return self
 
     def __exit__(self, *error: Any) -> None:
         self.stack.close()
+
+    def begin(self, step: int, guided: bool) -> None:
+        """Tell which step it is, counted from 0: with the setting `reuse` the networks run whole at some only."""
+        self.fresh = step % self.settings.reuse == 0 or guided != self.guided
+        self.guided = guided
 
     def __call__(self, group: list[Tile], latents: Tensor, t: Tensor, guided: bool) -> Tensor:
         """Predictions for n tiles, (n, k, c, T, T), in one call of the networks; k: negative, positive if `guided`.
@@ -236,17 +248,24 @@ class TilePredictor:
         told: dict[str, Any] = {"image_embeds": image}
         if region is None:
             told |= self._word_masks(group, k)
-        embeddings = torch.cat([self._embedding(tile) for tile in group]).repeat(k, 1, 1, 1)  # (k*n, C, T, T)
-        with given_embeddings(self.controlnet):
-            down, mid = self.controlnet(
-                cropped,
-                t,
-                encoder_hidden_states=text,
-                controlnet_cond=embeddings,
-                conditioning_scale=self.settings.conditioning_scale,
-                cross_attention_kwargs=told,
-                return_dict=False,
-            )
+        key = tuple(group), k, id(region)
+        known = None if self.fresh else self.remembered.get(key)
+        if known is not None:
+            down, mid = known.down, known.mid
+        else:
+            embeddings = torch.cat([self._embedding(tile) for tile in group]).repeat(k, 1, 1, 1)  # (k*n, C, T, T)
+            with given_embeddings(self.controlnet):
+                down, mid = self.controlnet(
+                    cropped,
+                    t,
+                    encoder_hidden_states=text,
+                    controlnet_cond=embeddings,
+                    conditioning_scale=self.settings.conditioning_scale,
+                    cross_attention_kwargs=told,
+                    return_dict=False,
+                )
+        if self.deep is not None:
+            self.deep.given = None if known is None else known.deep
         prediction = self.unet(
             cropped,
             t,
@@ -256,6 +275,10 @@ class TilePredictor:
             mid_block_additional_residual=mid,
             return_dict=False,
         )[0]
+        if self.deep is not None and known is None:
+            allowance = None if key in self.remembered else self.allowance
+            if found := self.deep.remember(tuple(down), mid, allowance):
+                self.remembered[key] = found
         return torch.unflatten(prediction, 0, (k, n)).transpose(0, 1)
 
     def seen(self, blend: Blend, latents: Tensor) -> Tensor | None:

@@ -16,6 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seesr.models.enlarger import OVERLAP, TILE
 from seesr.restoration.engines import enlarger_of
+from seesr.restoration.feature_reuse import deep_features
 from seesr.restoration.needs import Needs
 from seesr.restoration.regions import Region
 from seesr.restoration.settings import Settings
@@ -138,8 +139,10 @@ def _diffusion(
     words = _zeros(dtype, batch, 77, unet.config.cross_attention_dim)
     seen = {"image_embeds": _zeros(dtype, batch, *embedding)}
 
-    def step() -> None:
-        down, mid = controlnet(
+    residuals: list[Any] = []
+
+    def control() -> None:
+        residuals[:] = controlnet(
             latents,
             1,
             encoder_hidden_states=words,
@@ -147,6 +150,9 @@ def _diffusion(
             cross_attention_kwargs=seen,
             return_dict=False,
         )
+
+    def predict() -> None:
+        down, mid = residuals
         unet(
             latents,
             1,
@@ -164,11 +170,19 @@ def _diffusion(
     area = height * width / math.prod(part.shape[-2:])
     small = _zeros(dtype, 1, vae.config.latent_channels, *(side // LATENT_FACTOR for side in part.shape[-2:]))
     tokens = torch.zeros(2, 77, dtype=torch.long, device="meta")
+    steps = settings.num_inference_steps
+    whole = math.ceil(steps / settings.reuse)  # steps at which all is computed
+    operations, between = _dry("control", control).operations + _dry("denoise", predict).operations, 0.0
+    if settings.reuse > 1:
+        with deep_features(unet) as deep:
+            predict()
+            deep.given = deep.found
+            between = _dry("denoise", predict).operations
     return [
         _dry("prompt", lambda: text(tokens)),
         _dry("encode", lambda: vae.encode(part), area),
         _dry("condition", lambda: embedder(condition), len(tiles)),
-        _dry("denoise", step, settings.num_inference_steps * (len(tiles) + again) / together),
+        StageCost("denoise", (whole * operations + (steps - whole) * between) * (len(tiles) + again) / together),
         _dry("decode", lambda: vae.decode(small), area),
     ]
 

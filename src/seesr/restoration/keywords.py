@@ -30,6 +30,7 @@ class SettingsKeywords(TypedDict, total=False):
     start_timestep: int | None
     conditioning_scale: float | None
     fidelity: float | None
+    reuse: int | None
     color_fix: ColorFix | None
     seed: int | None
     latent_tile_size: int | None

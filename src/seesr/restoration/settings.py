@@ -156,6 +156,15 @@ class Settings:
     fidelity: float = setting(
         0.0, "sampling", "fidelity", "0: all invented detail, 1: the enlarged photo alone.", minimum=0, maximum=1
     )
+    reuse: int = setting(
+        1,
+        "sampling",
+        "reuse",
+        "Of so many steps in a row, ControlNet and the deep part of the UNet run at the first only; the others use its "
+        "features (arXiv 2312.00858).",
+        minimum=1,
+        maximum=10,
+    )
     color_fix: ColorFix = setting("adain", "sampling", "color-fix", "How the photo's colours are kept.")
     seed: int = setting(
         0,

@@ -7,7 +7,7 @@ goes; what is beyond it is computed at every step.
 While it remembers, a network's modules are changed, so one sampling at a time has it: threads wait for each other.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from threading import RLock
 from typing import Any
@@ -40,6 +40,14 @@ class Allowance:
         self.left -= tensor.nbytes
         return True
 
+    def take_all(self, tensors: Iterable[Tensor]) -> bool:
+        """Whether there is room for all of `tensors`; if so they are taken."""
+        needed = sum(tensor.nbytes for tensor in tensors)
+        if needed > self.left:
+            return False
+        self.left -= needed
+        return True
+
 
 @contextmanager
 def remembered_contexts(networks: list[nn.Module], allowance: Allowance) -> Iterator[Callable[[Tensor], Tensor]]:
@@ -70,7 +78,7 @@ def remembered_contexts(networks: list[nn.Module], allowance: Allowance) -> Iter
         for module in (module for network in networks for module in network.modules()):
             if isinstance(module, Attention) and module.is_cross_attention:
                 for projection in (module.to_k, module.to_v):
-                    stack.enter_context(_replaced_forward(projection, remembering(projection.forward)))
+                    stack.enter_context(replaced_forward(projection, remembering(projection.forward)))
         yield lambda context: contexts.setdefault(id(context), context)
 
 
@@ -86,12 +94,13 @@ def given_embeddings(controlnet: Any) -> Iterator[None]:
     """Within the block `controlnet` takes the output of `embed_condition` in place of the condition."""
     if controlnet.config.controlnet_conditioning_channel_order != "rgb":
         raise ValueError("this ControlNet reorders the channels of its condition; only RGB is supported")
-    with _replaced_forward(controlnet.controlnet_cond_embedding, lambda embedding: embedding):
+    with replaced_forward(controlnet.controlnet_cond_embedding, lambda embedding: embedding):
         yield
 
 
 @contextmanager
-def _replaced_forward(module: Any, forward: Callable[[Tensor], Tensor]) -> Iterator[None]:
+def replaced_forward(module: Any, forward: Callable[..., Any]) -> Iterator[None]:
+    """Within the block `module` runs `forward` in place of its own."""
     before = vars(module).get("forward")  # none, unless something like accelerate's hooks has put its own there
     module.forward = forward
     try:
