@@ -66,7 +66,7 @@ def build(dtype: torch.dtype, device: torch.device) -> SeeSRPipeline:
     for part in parts.values():
         _fill(part, dtype, device)
     tagger = full_size_tagger()
-    parts["tagger"] = nn.Module.to(tagger, device, dtype).eval()
+    parts["tagger"] = nn.Module.to(tagger, device, torch.float32).eval()
     assert lora_layers(tagger)
     pipeline = SeeSRPipeline(**parts, scheduler=DDPMScheduler(**SCHEDULER))
     _layout(pipeline, torch.channels_last)
