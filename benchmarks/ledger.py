@@ -67,7 +67,7 @@ def machine_rates(device: torch.device, dtype: torch.dtype) -> tuple[float, floa
 
 
 class Traffic:
-    """Bytes that the leaves of a network read and write, and seconds that modules of it take."""
+    """Bytes that the leaves of networks read and write, and seconds that modules take, by name."""
 
     def __init__(self, timed: dict[str, nn.Module], leaves_of: dict[str, nn.Module], device: torch.device) -> None:
         self.bytes = dict.fromkeys(leaves_of, 0)
@@ -77,9 +77,8 @@ class Traffic:
             for leaf in (module for module in network.modules() if not [*module.children()]):
                 self.hooks.append(leaf.register_forward_hook(self._count(name)))
         for name, module in timed.items():
-            started: list[float] = []
-            self.hooks.append(module.register_forward_pre_hook(self._start(started, device)))
-            self.hooks.append(module.register_forward_hook(self._stop(name, started, device)))
+            self.hooks.append(module.register_forward_pre_hook(self._time(name, -1, device)))
+            self.hooks.append(module.register_forward_hook(self._time(name, 1, device)))
 
     def _count(self, name: str) -> Callable[..., None]:
         def hook(leaf: nn.Module, inputs: tuple[Any, ...], output: Any) -> None:
@@ -88,17 +87,10 @@ class Traffic:
 
         return hook
 
-    def _start(self, started: list[float], device: torch.device) -> Callable[..., None]:
+    def _time(self, name: str, sign: int, device: torch.device) -> Callable[..., None]:
         def hook(*_: Any) -> None:
             _wait(device)
-            started.append(time.perf_counter())
-
-        return hook
-
-    def _stop(self, name: str, started: list[float], device: torch.device) -> Callable[..., None]:
-        def hook(*_: Any) -> None:
-            _wait(device)
-            self.seconds[name] += time.perf_counter() - started.pop()
+            self.seconds[name] += sign * time.perf_counter()
 
         return hook
 
@@ -206,15 +198,12 @@ def _operations_by_module(run: Call, modules: dict[str, nn.Module]) -> dict[str,
     with ExitStack() as stack:
         counter = stack.enter_context(FlopCounterMode(display=False))
         for name, module in modules.items():
-            before: list[float] = []
-            first = module.register_forward_pre_hook(lambda *_, b=before: b.append(counter.get_total_flops()))
 
-            def stop(*_: Any, name: str = name, before: list[float] = before) -> None:
-                found[name] += counter.get_total_flops() - before.pop()
+            def count(*_: Any, name: str = name, sign: int = 1) -> None:
+                found[name] += sign * counter.get_total_flops()
 
-            last = module.register_forward_hook(stop)
-            stack.callback(first.remove)
-            stack.callback(last.remove)
+            stack.callback(module.register_forward_pre_hook(partial(count, name=name, sign=-1)).remove)
+            stack.callback(module.register_forward_hook(partial(count, name=name)).remove)
         run()
     return found
 

@@ -214,7 +214,9 @@ def test_dry_run_counts_what_is_known(tiny: Reference) -> None:
     operations = next(stage.operations for stage in again.stages if stage.name == "denoise")
     assert 0.55 * cost["denoise"] < operations < 0.9 * cost["denoise"]
     half = estimate_once.__wrapped__(tiny.model, (128, 128), 4, torch.bfloat16, given={"num_inference_steps": 0})
-    tagger = sum(p.numel() for p in stored(tiny.model)[0].values())  # stays in float32
+    tagger = sum(p.numel() for p in stored(tiny.model)[0].values())
+    assert half.weights == tagger * 4  # alone, in float32
+    half = estimate_once.__wrapped__(tiny.model, (128, 128), 4, torch.bfloat16)
     assert half.weights * 2 == small.weights + tagger * 4
 
 

@@ -9,8 +9,9 @@ from accelerate import init_empty_weights
 
 from seesr.checkpoints.files import read_json
 from seesr.checkpoints.foreign import load_foreign_enlarger
-from seesr.checkpoints.meta import as_meta, meta_networks
+from seesr.checkpoints.meta import NETWORKS, as_meta, meta_networks
 from seesr.devices import measure_rates, part_dtype
+from seesr.restoration.engines import PARTS
 from seesr.restoration.estimate import Estimate, estimate_networks
 from seesr.restoration.profiles import PAPER, TURBO, choose_profile
 
@@ -46,12 +47,13 @@ def estimate(
         SeesrError: a config is missing or damaged, the enlarger cannot be used, or a region does not fit the photo.
     """
     index = read_json(folder / "model_index.json")
-    networks = meta_networks(folder, dtype)
+    name = profile or index.get("default_profile", "paper")
+    settings = choose_profile(name, index.get("profiles", {}), bool((index.get("unet") or [None])[0]))
+    settings = settings.with_overrides(**(given or {}))
+    parts = NETWORKS if settings.num_inference_steps else ("tagger", PARTS[settings.engine])  # as they are loaded
+    networks = meta_networks(folder, dtype, parts)
     if enlarger is not None:
         networks["enlarger"] = load_foreign_enlarger(enlarger, dtype).to("meta")
-    name = profile or index.get("default_profile", "paper")
-    settings = choose_profile(name, index.get("profiles", {}), "unet" in networks)
-    settings = settings.with_overrides(**(given or {}))
     return estimate_networks(networks, name, settings, size, scale, dtype, on_gpu)
 
 

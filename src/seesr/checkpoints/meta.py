@@ -1,5 +1,6 @@
 """The networks of a model on the meta device: shapes without numbers, to count what they would need."""
 
+from collections.abc import Collection
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,19 @@ from seesr.devices import part_dtype
 NETWORKS = ("tagger", "text_encoder", "enlarger", "quick", "vae", "controlnet", "unet")
 
 
-def meta_networks(folder: Path, dtype: torch.dtype = torch.float32) -> dict[str, Any]:
+def meta_networks(
+    folder: Path, dtype: torch.dtype = torch.float32, parts: Collection[str] = NETWORKS
+) -> dict[str, Any]:
     """The networks of a model folder on the meta device: name of the part → network, in `dtype` where it is loaded so.
+
+    parts: those wanted, of `NETWORKS`; the model may lack some.
 
     Raises:
         SeesrError: a config is missing or not JSON.
     """
     index = read_json(folder / "model_index.json")
     networks = {}
-    for name in NETWORKS:
+    for name in (name for name in NETWORKS if name in parts):
         library, class_name = index.get(name) or (None, None)
         if library is None or class_name is None:
             continue

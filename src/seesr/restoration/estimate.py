@@ -16,7 +16,6 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seesr.models.enlarger import OVERLAP, TILE
 from seesr.restoration.engines import enlarger_of
-from seesr.restoration.feature_reuse import deep_features
 from seesr.restoration.needs import Needs
 from seesr.restoration.regions import Region
 from seesr.restoration.settings import Settings
@@ -174,6 +173,8 @@ def _diffusion(
     whole = math.ceil(steps / settings.reuse)  # steps at which all is computed
     operations, between = _dry("control", control).operations + _dry("denoise", predict).operations, 0.0
     if settings.reuse > 1:
+        from seesr.restoration.feature_reuse import deep_features  # imports diffusers
+
         with deep_features(unet) as deep:
             predict()
             deep.given = deep.found

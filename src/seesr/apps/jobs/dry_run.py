@@ -27,7 +27,7 @@ from seesr.restoration.settings import SPECS
 _SAMPLE = 100  # photos whose sizes are looked at
 _NAMED = 5
 _LOOKED_AT = 20  # photos, before a job begins
-_SMALL = 250_000  # pixels that no processor takes long over
+_SMALL = 1_000_000  # pixels of all photos; fewer are not worth the seconds that estimating takes
 _LONG, _FRACTION = 20.0, 0.35  # seconds from which on another engine is worth a word, and the share that it may take
 
 
@@ -82,9 +82,9 @@ def long_job_note(plan: Plan, options: RestoreOptions, model: Path, dtype: torch
     if sum(width * height for (width, height), _ in sizes) < _SMALL:
         return ""
     share = options.samples * len(plan) / len(jobs)
-    return quicker_note(
-        sizes, share, seconds_of(sizes, model, options, dtype, device, None), model, options, dtype, device
-    )
+    span = seconds_of(sizes, model, options, dtype, device, None)
+    note = quicker_note(sizes, share, span, model, options, dtype, device)
+    return note and f"this takes about {_told(span, share)}; {note}"
 
 
 def quicker_note(
@@ -108,7 +108,7 @@ def quicker_note(
     sooner = seconds_of(sizes, model, quick, dtype, device, None)
     if sooner[1] > _FRACTION * span[1]:
         return ""
-    return f"about {_told(span, share)}; --engine quick takes about {_told(sooner, share)}, with a little less detail"
+    return f"--engine quick takes about {_told(sooner, share)}, with less detail"
 
 
 def _told(span: tuple[float, float], share: float) -> str:
