@@ -51,8 +51,7 @@ def main() -> None:
         shutil.copytree(model / name, PACKAGE / name, dirs_exist_ok=True)
     index = json.loads((model / "model_index.json").read_text())
     index["profiles"] = {"diffusion": DIFFUSION_PROFILE.to_dict(), "fast": ENLARGER_ONLY.to_dict()}
-    if (PACKAGE / "quick").is_dir():  # which training/pack_quick.py put there
-        index["quick"] = ["seesr", "CompactEnlarger"]
+    index["quick"] = json.loads((PACKAGE / INDEX).read_text()).get("quick", [None, None])  # of training/pack_quick.py
     (PACKAGE / INDEX).write_text(json.dumps(index, indent=2) + "\n")
     mark_folder(PACKAGE)
     size = 0

@@ -1,30 +1,30 @@
-"""Put a trained compact enlarger into the package as `mini`'s engine `quick`, in half precision.
+"""Put a trained enlarger of few blocks into the package as `mini`'s engine `quick`, in 8 bits, in groups of 32.
 
-    python training/pack_quick.py runs/quick/gan/model --calm runs/quick/perc/model
-
-`--calm`: weights of the same training before its adversarial terms, to which the setting `detail` leads.
+python training/pack_quick.py runs/quick/p4gan/model
 """
 
 import argparse
 import json
 from pathlib import Path
+from typing import Any
 
 from pack_mini import PACKAGE
 
 from seesr.checkpoints.model_folder import INDEX
-from seesr.models.compact_enlarger import CompactEnlarger
-from seesr.models.two_ends import TwoEnds
+from seesr.models.enlargers import load_enlarger
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("model", type=Path, help="folder that `seesr train enlarger` wrote")
-    parser.add_argument("--calm", type=Path, help="folder of the calm end")
+    parser.add_argument(
+        "--anchor", type=int, default=16, help="side of the squares whose colour is the photo's, see `anchored`"
+    )
     options = parser.parse_args()
-    network = CompactEnlarger.from_pretrained(options.model)
-    if options.calm is not None:
-        network.ends = TwoEnds.between(network, CompactEnlarger.from_pretrained(options.calm))
-    network.half().save_pretrained(PACKAGE / "quick")
+    trained: Any = load_enlarger(options.model)
+    network = type(trained)(**{**vars(trained.config), "anchor": options.anchor})
+    network.load_state_dict(trained.state_dict())
+    network.save_pretrained(PACKAGE / "quick", int8=True, grouped=True)
     index = json.loads((PACKAGE / INDEX).read_text())
     index["quick"] = ["seesr", type(network).__name__]
     (PACKAGE / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n")
