@@ -1,6 +1,6 @@
 """Make a bank of degraded crops, see `seesr.training.bank`.
 
-    python -m seesr.training.make_bank --config configs/mini/quick.yaml --teacher src/seesr/assets/mini/enlarger \\
+    python -m seesr.training.make_bank --config configs/mini/compact.yaml --teacher src/seesr/assets/mini/enlarger \\
         --samples 4096 -o runs/quick/bank
 
 Sample n of a bank is a pure function of the config and of n: an interrupted command goes on where it stopped, a larger
