@@ -1,8 +1,8 @@
 #!/bin/sh
 # Remake the weights of the embedded model, `mini`. training/README.md says from what, and how close this comes.
 #
-#   training/make_mini.sh                 steps 1 to 4, into runs/mini
-#   training/make_mini.sh enlarger        one step: enlarger, tagger, autoencoder, diffusion or pack
+#   training/make_mini.sh                 steps 1 to 5, into runs/mini
+#   training/make_mini.sh enlarger        one step: enlarger, quick, tagger, autoencoder, diffusion or pack
 #   training/make_mini.sh --dry-run       print the commands instead (before the steps, if any)
 #
 # Give the same command again after a stop: what is finished is skipped, a training goes on from its last checkpoint.
@@ -36,13 +36,13 @@ once() {
     mark "$done_file"
 }
 
-# train STAGE NAME STEPS [key=value...]: into $RUNS/NAME, up to the last step
+# train STAGE NAME STEPS [key=value...]: into $RUNS/NAME, up to the last step; $config: another config than the stage's
 train() {
     stage=$1 name=$2 steps=$3
     shift 3
     done_file=$RUNS/done/$name
     if [ -e "$done_file" ]; then return; fi
-    run "$SEESR" train "$stage" --config "configs/mini/$stage.yaml" "output=$RUNS/$name" "steps=$steps" "$@"
+    run "$SEESR" train "$stage" --config "configs/mini/${config:-$stage}.yaml" "output=$RUNS/$name" "steps=$steps" "$@"
     if [ "$dry" = no ] && [ ! -d "$RUNS/$name/checkpoints/$(printf 'step-%08d' "$steps")" ]; then
         echo "$RUNS/$name was stopped before step $steps; the same command goes on from there" >&2
         exit 1
@@ -78,7 +78,17 @@ convert_realesrgan(Path(sys.argv[1]))' "$RUNS/x4plus"
         --weight 0.5 --photos 1 --save "$RUNS/enlarger"
 }
 
-# 2. The tagger: EfficientNet-Lite2's classes as plain words, 15 tags of scenes, then DAPE.
+# 2. The engine `quick`: the enlarger at its usual detail with four of its blocks, trained further.
+quick() {
+    once quick-middle "$PYTHON" benchmarks/interpolation.py "$RUNS/x4plus" "$RUNS/enlarger" \
+        --weight 0.6 --photos 1 --save "$RUNS/quick-middle"
+    once quick-start "$PYTHON" training/prune_enlarger.py "$RUNS/quick-middle" "$RUNS/quick-start" --keep 0 1 12 22
+    config=quick
+    train enlarger quick 2500 "start=$RUNS/quick-start" batch_size=4 threads=2
+    config=
+}
+
+# 3. The tagger: EfficientNet-Lite2's classes as plain words, 15 tags of scenes, then DAPE.
 tagger() {
     nouns=${NOUNS:-$RUNS/wordnet/usr/share/wordnet/data.noun} # of WordNet 3.0; by default out of Debian's package
     if [ -z "${NOUNS:-}" ]; then
@@ -94,12 +104,12 @@ tagger() {
     train dape tagger 200 "model=$RUNS/tagger-plain"
 }
 
-# 3. The autoencoder, from nothing.
+# 4. The autoencoder, from nothing.
 autoencoder() {
     train autoencoder autoencoder 3000
 }
 
-# 4. The diffusion part, from nothing: once without words, then with a text tower that was taught first, three times on.
+# 5. The diffusion part, from nothing: once without words, then with a text tower that was taught first, three times on.
 diffusion() {
     parts="enlarger=$RUNS/enlarger vae=$RUNS/autoencoder/model tagger=$RUNS/tagger/model"
     text="text=$RUNS/text/model"
@@ -125,9 +135,10 @@ diffusion() {
         drop_text=0.25 drop_conditions=0.3 drop_embedding=0.2 warmup_steps=50 validate_steps=400
 }
 
-# 5. Into the package, in place of the weights that are there: 8-bit integers, the enlarger in float16.
+# 6. Into the package, in place of the weights that are there, as 8-bit integers.
 pack() {
     run "$PYTHON" training/pack_mini.py "$RUNS/prior-4/model" --calm "$RUNS/x4plus"
+    run "$PYTHON" training/pack_quick.py "$RUNS/quick/model"
 }
 
 if [ "${1:-}" = --dry-run ]; then
@@ -138,11 +149,12 @@ for step in "${@:-all}"; do
     case $step in
         all)
             enlarger
+            quick
             tagger
             autoencoder
             diffusion
             ;;
-        enlarger | tagger | autoencoder | diffusion | pack) "$step" ;;
-        *) echo "no step '$step'; there are enlarger, tagger, autoencoder, diffusion and pack" >&2 && exit 2 ;;
+        enlarger | quick | tagger | autoencoder | diffusion | pack) "$step" ;;
+        *) echo "no step '$step'; there are enlarger, quick, tagger, autoencoder, diffusion and pack" >&2 && exit 2 ;;
     esac
 done
