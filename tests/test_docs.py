@@ -81,7 +81,9 @@ def test_remaking_mini_uses_commands_that_exist(tmp_path: Path, monkeypatch: pyt
             assert importlib.util.find_spec(words[1]), words[1]
         elif program == "python" and words[0] != "-c":
             assert (ROOT / words[0]).is_file(), words[0]
-    assert {str(tmp_path / name) for name in ("enlarger", "quick/model", "tagger", "autoencoder", "text", "prior-4/model")} <= made
+    assert {
+        str(tmp_path / name) for name in ("enlarger", "quick/model", "tagger", "autoencoder", "text", "prior-4/model")
+    } <= made
 
 
 def test_the_card_has_the_hubs_front_matter() -> None:

@@ -30,6 +30,7 @@ class TiledEnlarger(Network):
 
     scale: how many times as large the result is, the k here and below; 4 of this project's own.
     can_be_cut: whether a photo may be worked on in tiles.
+    overlap: pixels of the photo that neighbouring tiles of `TILE` share.
     anchor: side, in pixels of the photo, of the squares whose mean colour `enlarge` keeps (see `anchored`); 0: it shows
         what the network says.
     ends: the way to its calm end, of networks that have two (`seesr.models.two_ends`).
@@ -37,6 +38,7 @@ class TiledEnlarger(Network):
 
     scale: int = SCALE
     can_be_cut: bool = True
+    overlap: int = OVERLAP
     anchor: int = 0
 
     def __init__(self) -> None:
@@ -97,9 +99,9 @@ class TiledEnlarger(Network):
             image: (B, 3, h, w) in [0, 1], of any size. It is continued beyond its flat sides, see
                 `seesr.models.flat_sides`.
             tile: side of a tile in pixels of `image`. Memory is bounded by it, but for one row of tiles of the result.
-            overlap: pixels that neighbouring tiles share, by itself `OVERLAP` or the same part of a smaller tile; the
-                blend is linear across the middle half of them, so that no pixel is taken from nearer than `overlap / 4`
-                to a border that the photo does not have.
+            overlap: pixels that neighbouring tiles share, by itself the network's own or the same part of a smaller
+                tile; the blend is linear across the middle half of them, so that no pixel is taken from nearer than
+                `overlap / 4` to a border that the photo does not have.
             progress: called with the number of tiles done and of all.
             detail: in [0, 1], from the calm end to the detailed one; networks that have one end pass over it.
 
@@ -135,7 +137,7 @@ class TiledEnlarger(Network):
         def part(top: int, left: int) -> Tensor:
             return cut(image, top - margins.top, left - margins.left, min(tile, height), min(tile, width))
 
-        overlap = min(OVERLAP, tile * OVERLAP // TILE) if overlap is None else overlap
+        overlap = min(self.overlap, tile * self.overlap // TILE) if overlap is None else overlap
         if not self.can_be_cut:
             tile = max(height, width)
         if height <= tile and width <= tile:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from seesr.models.enlarger import OVERLAP, TILE
+from seesr.models.enlarger import TILE
 from seesr.restoration.engines import enlarger_of
 from seesr.restoration.needs import Needs
 from seesr.restoration.regions import Region
@@ -96,7 +96,7 @@ def estimate_networks(
     if enlarger := enlarger_of(found, settings.engine):
         most = TILE if enlarger.can_be_cut else max(height, width)
         tile = _zeros(enlarger.dtype, 1, 3, min(height, most), min(width, most))
-        enlarger_tiles = math.prod(len(even_starts(side, most, OVERLAP)) for side in (height, width))
+        enlarger_tiles = math.prod(len(even_starts(side, most, enlarger.overlap)) for side in (height, width))
         stages.append(_dry("enlarge", lambda: enlarger(tile), enlarger_tiles))
     needs = Needs(found, size, scale, settings, on_gpu)
     working = needs.working(usual_plan(settings), settings, len(latent_tiles))
