@@ -56,7 +56,7 @@ class Settings:
         "fine",
         "size",
         "engine",
-        "The network that enlarges: fine, or quick, a small one that takes a fraction of the time.",
+        "The network that enlarges: fine, or quick, a small one: a fraction of the time, less faithful.",
         diffusion=False,
     )
     detail: float = setting(

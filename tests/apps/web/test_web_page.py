@@ -171,6 +171,17 @@ def test_tags_are_edited_and_used_again(address: str, photo: Path, tmp_path: Pat
         assert wanted["tags"] == [name for name in seen if name != "cat"] + ["tiger"]
         assert wanted["detail"] == 0.55
         browser.wait(DONE)
+        assert browser.evaluate("document.querySelector('[name=engine]:checked').value") == "fine"
+        browser.evaluate("document.querySelector('[name=engine][value=quick]').click()")
+        assert "fraction of the time" in browser.evaluate("document.getElementById('engine-note').textContent")
+        assert browser.evaluate("document.getElementById('detail-row').hidden")  # it has one end
+        browser.evaluate("window.sent = null; true")
+        browser.click("#restore")
+        browser.wait("window.sent !== null")
+        wanted = json.loads(browser.evaluate("window.sent"))
+        assert wanted["engine"] == "quick"
+        assert "detail" not in wanted
+        browser.wait(DONE)
         assert browser.problems == []
 
 

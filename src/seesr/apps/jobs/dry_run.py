@@ -108,7 +108,7 @@ def quicker_note(
     sooner = seconds_of(sizes, model, quick, dtype, device, None)
     if sooner[1] > _FRACTION * span[1]:
         return ""
-    return f"--engine quick takes about {_told(sooner, share)}, with less detail"
+    return f"--engine quick takes about {_told(sooner, share)}, less faithfully"
 
 
 def _told(span: tuple[float, float], share: float) -> str:

@@ -5,6 +5,7 @@ from typing import Any
 
 from seesr.apps.web.work import Wish
 from seesr.errors import SeesrError
+from seesr.restoration.engines import PARTS
 from seesr.restoration.restorer import Restorer
 from seesr.restoration.settings import describe_settings
 
@@ -52,7 +53,10 @@ def read_wish(given: Mapping[str, Any], restorer: Restorer) -> Wish:
 
 
 def describe(restorer: Restorer) -> dict[str, Any]:
-    """What the page needs to draw its form: profiles with their values, and the settings as JSON Schema properties."""
+    """What the page needs to draw its form: profiles with their values, and the settings as JSON Schema properties.
+
+    dialled: the engines for which `detail` counts.
+    """
     names = sorted({"fast", "paper", *restorer.config.profiles})
     profiles = {}
     for name in names:
@@ -60,9 +64,12 @@ def describe(restorer: Restorer) -> dict[str, Any]:
         if restorer.unet is not None or not settings.num_inference_steps:
             profiles[name] = settings.to_dict()
     hidden = SERVERS_OWN | _ON_PAGE
-    if all(enlarger is None or enlarger.ends is None for enlarger in (restorer.enlarger, restorer.quick)):
+    networks = {engine: getattr(restorer, part) for engine, part in PARTS.items()}
+    dialled = [engine for engine, network in networks.items() if network is not None and network.ends is not None]
+    if not dialled:
         hidden |= {"detail"}
     if restorer.quick is None:
         hidden |= {"engine"}
     fields = {name: field for name, field in describe_settings().items() if name not in hidden}
-    return {"profiles": profiles, "default_profile": restorer.config.default_profile, "fields": fields}
+    default = restorer.config.default_profile
+    return {"profiles": profiles, "default_profile": default, "fields": fields, "dialled": dialled}

@@ -9,7 +9,7 @@ const NOTES = {
 };
 const ENGINES = {
   fine: "The large network: the finest detail.",
-  quick: "A small network: large photos in a fraction of the time.",
+  quick: "A small network: a fraction of the time, less faithful.",
 };
 const PLACED = ["detail", "engine"];  // settings that stand beside the profile
 
@@ -30,12 +30,13 @@ export function makeSettings(description, look) {
     byId("profiles").append(label);
   }
   const profile = () => form.elements.profile.value || description.default_profile;
+  const dialled = () => description.dialled.includes(form.elements.engine.value || "fine");
   const diffuses = () => (description.profiles[profile()]?.num_inference_steps ?? 0) > 0;
 
   function drawAdvanced() {
     const box = byId("advanced"), values = description.profiles[profile()] ?? {};
     box.replaceChildren();
-    for (const name of PLACED) byId(`${name}-row`).hidden = !description.fields[name];
+    byId("engine-row").hidden = !description.fields.engine;
     for (const [name, field] of Object.entries(description.fields)) {
       const value = changed.has(name) ? changed.get(name) : (values[name] ?? field.default);
       if (PLACED.includes(name)) { form.elements[name].value = value; continue; }
@@ -64,6 +65,7 @@ export function makeSettings(description, look) {
   function drawNotes() {
     byId("profile-note").textContent = NOTES[profile()] ?? "";
     byId("engine-note").textContent = ENGINES[form.elements.engine.value] ?? "";
+    byId("detail-row").hidden = !dialled();
     byId("to-row").hidden = form.elements.size.value !== "to";
     byId("tags-note").textContent = (edited || worded) && !diffuses() ? "Tags and words guide the diffusion; choose that profile to use them." : "";
   }
@@ -102,7 +104,7 @@ export function makeSettings(description, look) {
     if (["prompt", "regions"].includes(event.target.name)) worded = worded || event.target.value.trim() !== "";
     drawNotes();
   });
-  byId("usual").addEventListener("click", () => { changed.clear(); drawAdvanced(); });
+  byId("usual").addEventListener("click", () => { changed.clear(); drawAdvanced(); drawNotes(); });
   byId("new-tag").addEventListener("keydown", event => {
     if (event.key !== "Enter" && event.key !== ",") return;
     event.preventDefault();
@@ -120,6 +122,7 @@ export function makeSettings(description, look) {
       const size = form.elements.size.value;
       const wanted = { profile: profile(), prompt: form.elements.prompt.value.trim(), seed: Number(form.elements.seed.value) || 0, ...Object.fromEntries(changed) };
       if (size === "to") wanted.to = Number(form.elements.to.value); else wanted.scale = Number(size);
+      if (!dialled()) delete wanted.detail;
       const regions = form.elements.regions.value.split("\n").map(line => line.trim()).filter(Boolean);
       if (regions.length) wanted.regions = regions;
       if (again && edited) wanted.tags = tags.map(tag => tag.name);
