@@ -277,7 +277,7 @@ def test_upscale_tells_of_it_where_a_folder_takes_days(
     for number in range(13):
         photo(tmp_path / "in" / f"{number:02d}.png")
     for seconds, told in ((100.0, 0), (1e5, 1)):
-        monkeypatch.setattr("seesr.apps.jobs.dry_run._seconds", lambda *_, seconds=seconds: (1.0, seconds))
+        monkeypatch.setattr("seesr.apps.jobs.dry_run.seconds_of", lambda *_, seconds=seconds: (1.0, seconds))
         dry = seesr("upscale", tmp_path / "in", "-o", tmp_path / "out", "--dry-run").err
         assert dry.count("seesr cluster") == told
     assert "seesr cluster" not in seesr("upscale", tmp_path / "in", "-o", tmp_path / "out").err
