@@ -98,7 +98,11 @@ def draw(plans: Sequence[Plan], file: Path) -> None:
                 textcoords="offset points",
                 fontsize=7,
             )
-        axis.set(xscale="log", xlabel="cost, in whole steps", title=f"{name} ↓")
+        costs = [plan.cost for plan in plans]
+        limits = 0.85 * min(costs), 1.25 * max(costs)
+        axis.set(xscale="log", xlim=limits, xlabel="cost, in whole steps", title=f"{name} ↓")
+        axis.set_xticks(ticks := [2, 3, 5, 10, 20, 50], labels=map(str, ticks))
+        axis.minorticks_off()
         axis.grid(alpha=0.25)
     handles = [plt.Line2D([], [], color=c, marker=m, ls="", label=s) for s, (c, m) in kinds.items()]
     handles.append(plt.Line2D([], [], color="#444444", marker="o", mfc="white", ls="", label="features used again"))
