@@ -1,6 +1,6 @@
 """Put a trained enlarger of few blocks into the package as `mini`'s engine `quick`, in 8 bits, in groups of 32.
 
-python training/pack_quick.py runs/quick/p4gan/model
+python training/pack_quick.py runs/quick/four/model
 """
 
 import argparse

@@ -1,6 +1,6 @@
 """The start of `mini`'s engine `quick`: a trained enlarger with few of its blocks (`seesr.models.pruning`).
 
-python training/prune_enlarger.py src/seesr/assets/mini/enlarger runs/quick/p4 --keep 0 1 12 22 --detail 0.6
+python training/prune_enlarger.py src/seesr/assets/mini/enlarger runs/quick/four-start --keep 0 1 12 22 --detail 0.6
 """
 
 import argparse

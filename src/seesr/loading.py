@@ -75,6 +75,7 @@ def resolve_settings(name: str, profile: str | None, given: Mapping[str, Any]) -
     with loading_errors(name):
         index = json.loads((resolve(name) / "model_index.json").read_text())
     settings = LightRestorer(index).settings(profile, **dict(given))
+    # told here, before anything is loaded: what stands in the index takes the networks' place
     enlarger_of(SimpleNamespace(**{part: (index.get(part) or [None])[0] for part in PARTS.values()}), settings.engine)
     return settings
 

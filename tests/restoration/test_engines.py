@@ -1,6 +1,7 @@
 """A model with two enlargers: the one that is asked for works, in every part that asks which."""
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,6 +128,11 @@ def test_a_long_job_is_told_of_the_other_engine(tmp_path: Path, monkeypatch: pyt
 
     assert note("small.jpg") == ""
     assert note("large.jpg", engine="quick") == ""
+    many = tmp_path / "many"  # small ones, of which only some are looked at
+    many.mkdir()
+    for number in range(40):
+        shutil.copy(tmp_path / "small.jpg", many / f"{number}.jpg")
+    assert "--engine quick takes about" in note("many")
     told = note("large.jpg")
     assert told.startswith("this takes about")
     assert "; --engine quick takes about" in told

@@ -79,9 +79,9 @@ def long_job_note(plan: Plan, options: RestoreOptions, model: Path, dtype: torch
         return ""
     jobs = list(islice(plan, _LOOKED_AT))
     sizes = sample_sizes(jobs, options)
-    if sum(width * height for (width, height), _ in sizes) < _SMALL:
+    share = options.samples * len(plan) / max(1, len(jobs))
+    if share * sum(width * height for (width, height), _ in sizes) < _SMALL:
         return ""
-    share = options.samples * len(plan) / len(jobs)
     span = seconds_of(sizes, model, options, dtype, device, None)
     note = quicker_note(sizes, share, span, model, options, dtype, device)
     return note and f"this takes about {_told(span, share)}; {note}"
