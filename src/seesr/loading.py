@@ -93,7 +93,7 @@ def load_restorer(
 
     Args:
         engine: the only one that will be asked for; None: any.
-        enlarger: file of a network that takes the place of the model's enlarger (`seesr.checkpoints.foreign`).
+        enlarger: file of a network that takes the place of the model's enlargers (`seesr.checkpoints.foreign`).
 
     Raises:
         SeesrError: no such model or profile, a damaged model, or an enlarger that cannot be used.
@@ -105,9 +105,7 @@ def load_restorer(
         chosen = LightRestorer(index).profile(profile)
         if not (chosen.num_inference_steps if steps is None else steps):
             parts = _LIGHT_PARTS if engine is None else ("tagger", PARTS[engine])
-            light = _load_light(
-                folder, index, dtype, tuple(part for part in parts if foreign is None or part != "enlarger")
-            )
+            light = _load_light(folder, index, dtype, parts if foreign is None else ("tagger",))
             light.enlarger = light.enlarger or foreign
             return light.to(device)
     return load_pipeline(name, dtype, device, foreign)

@@ -106,8 +106,8 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
         Args:
             name: "mini", a model folder, or a hub id.
             kwargs: of `DiffusionPipeline.from_pretrained`; `dtype` (or `torch_dtype`), by name too, is float32 unless
-                given; the full-size tagger stays in float32 (`seesr.devices.part_dtype`). `enlarger` may be the file of
-                another project's network (`seesr.checkpoints.foreign`).
+                given; the full-size tagger stays in float32 (`seesr.devices.part_dtype`). `enlarger`, a network or
+                the file of another project's (`seesr.checkpoints.foreign`), takes the place of both engines.
 
         Raises:
             SeesrError: no such model or number format, its folder is damaged, or the enlarger cannot be used.
@@ -126,7 +126,7 @@ class SeeSRPipeline(Restorer, DiffusionPipeline):  # type: ignore[misc]
                 kwargs[key] = {"default": kwargs[key], "tagger": part_dtype(tagger[-1], kwargs[key])}
             pipeline: SeeSRPipeline = super().from_pretrained(location, **kwargs)
         if enlarger is not None:
-            pipeline.register_modules(enlarger=enlarger)
+            pipeline.register_modules(enlarger=enlarger, quick=None)
         if kwargs.get("scheduler") is not None:
             pipeline._loaded_scheduler = type(None)  # the caller's choice, to be obeyed
         parts: tuple[Any, ...] = (pipeline.enlarger, pipeline.quick, pipeline.vae, pipeline.unet, pipeline.controlnet)

@@ -1,12 +1,15 @@
 """Networks of other projects as enlargers: files read without running them, any scale, tiles, memory, the command."""
 
+import io
 import pickle
+import socket
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import httpx
 import pytest
 import torch
 from PIL import Image
@@ -15,6 +18,7 @@ from spandrel_standin import RepeatsPixels, install_spandrel
 from torch import nn
 
 from seesr.apps.estimates import estimate
+from seesr.apps.web import command as web
 from seesr.checkpoints.foreign import load_foreign_enlarger
 from seesr.checkpoints.registry import resolve
 from seesr.errors import SeesrError
@@ -162,6 +166,34 @@ def test_the_command_takes_it_and_knows_results_by_it(
     missing = seesr("upscale", folder, "-o", tmp_path / "new", "--enlarger", tmp_path / "none.pth")
     assert missing.code == 2
     assert missing.err.count("\n") == 1
+
+
+def test_the_web_server_takes_it(
+    seesr: Callable[..., Any], file: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("gradio", reason="needs the extra web")
+    network, image, content = RepeatsPixels(4), photo(12, 8), io.BytesIO()
+    image.save(content, "PNG")
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    answers: list[httpx.Response] = []
+
+    def while_it_serves(seconds: float) -> None:
+        settings = httpx.get(f"{address}/v1/settings")
+        answers.extend([settings, httpx.post(f"{address}/v1/restore", files={"photo": content.getvalue()}, timeout=60)])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(web, "time", SimpleNamespace(sleep=while_it_serves))
+    done = seesr("web", "--enlarger", file(network), "--port", port, "--no-browser")
+    assert done.code == 0, done.err
+    settings, restored = answers
+    assert not {"engine", "detail"} & settings.json()["fields"].keys()  # dials of the model's own enlargers
+    expected = image.resize((48, 32), Image.Resampling.NEAREST)
+    assert Image.open(io.BytesIO(restored.content)).convert("RGB").tobytes() == expected.tobytes()
+    assert network.sizes
+    missing = seesr("web", "--enlarger", "none.pth", "--port", port, "--no-browser")
+    assert (missing.code, missing.err.count("\n")) == (2, 1)
 
 
 # ------------------------------------------------------------------------------------------------------ real networks

@@ -1,7 +1,9 @@
 """Banks of degraded crops and drawn crops: alignment, determinism, and a training that reads them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +16,7 @@ from seesr.errors import SeesrError
 from seesr.metrics.texture import local_deviation
 from seesr.models.compact_enlarger import CompactEnlarger
 from seesr.models.tiled_enlarger import SCALE
+from seesr.models.two_ends import TwoEnds
 from seesr.training.bank import SHARD, SIDE, Bank
 from seesr.training.config import load_config
 from seesr.training.drawings import with_drawings
@@ -98,6 +101,29 @@ def test_a_bank_is_made_goes_on_and_is_trained_from(
     trained = CompactEnlarger.from_pretrained(tmp_path / "run" / "model")
     start = CompactEnlarger.from_pretrained(tmp_path / "start")
     assert not torch.equal(trained.body[0].weight, start.body[0].weight)
+
+
+def test_a_teacher_paints_the_targets(config: EnlargerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = CompactEnlarger.from_pretrained(tmp_path / "start")
+    calm = CompactEnlarger.from_pretrained(tmp_path / "start")
+    with torch.no_grad():
+        calm.body[0].weight.mul_(0.5)
+    network.ends = TwoEnds.between(network, calm)
+    network.save_pretrained(tmp_path / "teacher")
+    monkeypatch.setattr(enlarger, "PerceptualLoss", torch.nn.Identity)
+    hr = torch.randint(90, 160, (2, 3, 32, 32), generator=torch.Generator().manual_seed(0)).byte()
+
+    def distance(**changes: Any) -> float:
+        stage = enlarger.EnlargerStage(replace(config, bank=None, drawings=0.0, loss=LossWeights(dists=0), **changes))
+        stage.config.loss.features = stage.config.loss.adversarial = 0
+        return stage.training_step({"hr": hr, "seed": torch.arange(2)}, 0)["l1"].item()
+
+    teacher = str(tmp_path / "teacher")
+    assert distance(teacher=teacher, teacher_detail=1.0) == 0  # the start's own picture
+    assert distance(teacher=teacher, teacher_detail=0.0) > 1e-4
+    assert distance() > 0.01  # the clean photo
+    with pytest.raises(SeesrError, match="teacher: no enlarger"):
+        distance(teacher=str(tmp_path))
 
 
 def test_drawings_are_as_the_seed_says() -> None:

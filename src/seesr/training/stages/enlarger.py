@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from seesr.data.samples import Crops, DegradationMix, OnDevice, PhotosConfig, load_photos
 from seesr.degradation.defocus import defocus
@@ -24,7 +24,7 @@ from seesr.metrics.lpips import Lpips
 from seesr.metrics.niqe import Niqe
 from seesr.metrics.psnr_ssim import psnr
 from seesr.models.enlargers import load_enlarger
-from seesr.models.tiled_enlarger import SCALE
+from seesr.models.tiled_enlarger import SCALE, TiledEnlarger
 from seesr.training import loop
 from seesr.training.bank import Bank
 from seesr.training.config import load_config
@@ -59,6 +59,8 @@ class EnlargerConfig(PhotosConfig, LoopConfig):
     defocus: float = 0.0  # share of the crops that are out of focus, see `seesr.degradation.defocus`
     drawings: float = 0.0  # share of the crops that are drawn, see `seesr.training.drawings`
     bank: str | None = None  # folder of degraded crops to cut from, instead of degrading photos while training
+    teacher: str | None = None  # folder of an enlarger whose pictures are the target, instead of the clean photos
+    teacher_detail: float = 0.6  # where between its ends it stands
     loss: LossWeights = field(default_factory=LossWeights)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
 
@@ -74,7 +76,8 @@ class EnlargerConfig(PhotosConfig, LoopConfig):
             raise SeesrError("a bank is read where the loader runs; leave on_device out")
         if self.loss.taught and not self.bank:
             raise SeesrError("loss.taught needs a bank whose samples a teacher has seen; give one, or set it to 0")
-        for name, share in (("defocus", self.defocus), ("drawings", self.drawings)):
+        shares = (("defocus", self.defocus), ("drawings", self.drawings), ("teacher_detail", self.teacher_detail))
+        for name, share in shares:
             if not 0 <= share <= 1:
                 raise SeesrError(f"{name} is {share}; give a share from 0 to 1")
 
@@ -103,10 +106,7 @@ class EnlargerStage(loop.Stage):
         self.degrader = Degrader(config)
         self.samples = _samples(config)
         self.validation = load_photos(config.validation_photos, VALIDATION_CROP)
-        try:
-            generator = load_enlarger(config.start)
-        except OSError as error:
-            raise SeesrError(f"start: no enlarger in {config.start} ({str(error).splitlines()[0]})") from None
+        generator = _load("start", config.start)
         generator.ends = None  # a calm end would belong to the weights at the start
         self.generator = generator
         self.modules = {
@@ -114,7 +114,10 @@ class EnlargerStage(loop.Stage):
             "discriminator": _discriminator(config.discriminator),
         }
         self.perception = PerceptualLoss()
-        self.frozen = {"perception": self.perception}
+        self.frozen: dict[str, nn.Module] = {"perception": self.perception}
+        self.teacher = _teacher(config)
+        if self.teacher:
+            self.frozen["teacher"] = self.teacher
 
     def dataset(self) -> OnDevice | Crops | Bank:
         return self.samples
@@ -133,6 +136,9 @@ class EnlargerStage(loop.Stage):
             taught = batch["taught"].float() / 255 if "taught" in batch else None
         else:
             lr, target = self.degrader(batch["hr"], batch["seed"])
+        if self.teacher:
+            with torch.no_grad():
+                target = self.teacher.enlarge_tile(lr)
         restored = self.modules["generator"](lr)
         return restoration_loss(restored, target, weights, step, self.perception, discriminator, taught)
 
@@ -164,6 +170,22 @@ class EnlargerStage(loop.Stage):
         half = type(self.generator).from_config(self.generator.config).half()
         half.load_state_dict(self.generator.state_dict())
         half.save_pretrained(folder)
+
+
+def _load(key: str, folder: str, dtype: torch.dtype = torch.float32) -> TiledEnlarger:
+    try:
+        return load_enlarger(folder, dtype)
+    except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+        raise SeesrError(f"{key}: no enlarger in {folder} ({str(error).splitlines()[0]})") from None
+
+
+def _teacher(config: EnlargerConfig) -> TiledEnlarger | None:
+    if config.teacher is None:
+        return None
+    teacher = _load("teacher", config.teacher, torch.bfloat16 if config.precision == "bf16" else torch.float32)
+    if teacher.ends is not None:
+        teacher.ends.move(teacher, config.teacher_detail)
+    return teacher.requires_grad_(False)
 
 
 def _samples(config: EnlargerConfig) -> OnDevice | Crops | Bank:
