@@ -85,6 +85,9 @@ quick() {
     once quick-start "$PYTHON" training/prune_enlarger.py "$RUNS/quick-middle" "$RUNS/quick-start" --keep 0 1 12 22
     config=quick
     train enlarger quick 2500 "start=$RUNS/quick-start" batch_size=4 threads=2
+    # the calm end of its dial: what the large one paints, learned without discriminators
+    train enlarger quick-calm 1700 "start=$RUNS/quick/model" "teacher=$RUNS/quick-middle" batch_size=2 threads=2 \
+        learning_rate=1.0e-4 'loss={l1: 1.0, flat: 20.0, dists: 1.0, features: 1.0, adversarial: 0, adversarial_pixels: 0}'
     config=
 }
 

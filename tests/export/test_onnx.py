@@ -54,7 +54,8 @@ def small_model(tmp_path: Path) -> Path:
         lora_rank=2,
     )
     enlarger = Enlarger(num_blocks=1, channels=8, growth=4, anchor=4)
-    return write(tmp_path / "small", tagger=random(tagger), enlarger=random(enlarger))
+    quick = Enlarger(num_blocks=1, channels=4, growth=4)
+    return write(tmp_path / "small", tagger=random(tagger), enlarger=random(enlarger), quick=random(quick))
 
 
 def run(file: Path, image: Tensor) -> list[Tensor]:
@@ -78,14 +79,16 @@ def compare_tagger(file: Path, network: Any, image: Tensor) -> None:
 def test_graphs_give_what_the_networks_give(seesr: Callable[..., Outcome], small_model: Path, tmp_path: Path) -> None:
     outcome = seesr("export", "onnx", small_model, "-o", tmp_path / "out")
     assert outcome.code == 0, outcome.err
-    assert outcome.out.count("differs from PyTorch by") == 2
-    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["enlarger.onnx", "tagger.onnx", "tags.json"]
+    assert outcome.out.count("differs from PyTorch by") == 3
+    written = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert written == ["enlarger.onnx", "quick.onnx", "tagger.onnx", "tags.json"]
 
-    enlarger = Enlarger.from_pretrained(small_model / "enlarger")
-    for shape in ((1, 3, 41, 67), (3, 3, 12, 9)):
-        image = torch.rand(shape)
-        (found,) = run(tmp_path / "out/enlarger.onnx", image)
-        torch.testing.assert_close(found, enlarger.enlarge(image), rtol=0, atol=1e-5)
+    for part in ("enlarger", "quick"):
+        enlarger = Enlarger.from_pretrained(small_model / part)
+        for shape in ((1, 3, 41, 67), (3, 3, 12, 9)):
+            image = torch.rand(shape)
+            (found,) = run(tmp_path / f"out/{part}.onnx", image)
+            torch.testing.assert_close(found, enlarger.enlarge(image), rtol=0, atol=1e-5)
     told = metadata(tmp_path / "out/enlarger.onnx")
     assert (told["model"], told["part"], told["scale"], told["dtype"]) == ("small", "enlarger", "4", "float32")
 

@@ -14,8 +14,6 @@ from PIL import Image
 from conftest import Reference
 from seesr import SeesrError, SeeSRPipeline, SeesrWarning
 from seesr.restoration.inputs import read_inputs
-from seesr.restoration.sampling import start_latents
-from seesr.restoration.schedulers import make_scheduler
 
 PIXELS = np.arange(6 * 4 * 3, dtype=np.uint8).reshape(6, 4, 3) * 3
 SMALL: dict[str, Any] = {"profile": "paper", "num_inference_steps": 2, "process_size": 64, "output_type": "pt"}
@@ -150,19 +148,6 @@ def test_threads_share_a_pipeline(pipeline: SeeSRPipeline, photo: Image.Image) -
     for thread in threads:
         thread.join()
     assert all(torch.equal(together[i], alone[i]) for i in range(len(photos)))
-
-
-def test_a_late_start_is_noised_to_its_step(tiny: Reference) -> None:
-    """From one latent of ones without noise, and from nothing with noise of ones: the two shares at step 400."""
-    scheduler = make_scheduler("ddpm", SeeSRPipeline.from_pretrained(str(tiny.model)).scheduler.config)
-    ones, zeros = torch.ones(1, 4, 1, 1), torch.zeros(1, 4, 1, 1)
-    scale = float(scheduler.init_noise_sigma)
-    for start, noise in ((400, 0.759), (0, 0.998)):
-        share = float(start_latents(scheduler, zeros, ones, "lr", start).mean()) / scale
-        kept = float(start_latents(scheduler, ones, zeros, "lr", start).mean()) / scale
-        assert share == pytest.approx(noise, abs=0.002)
-        assert share**2 + kept**2 == pytest.approx(1, abs=1e-5)
-    assert torch.equal(start_latents(scheduler, ones, zeros, "lr-clean", 400), ones)
 
 
 def test_an_embedding_may_be_given(pipeline: SeeSRPipeline, photo: Image.Image) -> None:

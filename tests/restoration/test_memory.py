@@ -16,10 +16,10 @@ from seesr import Enlarger, SeesrError, SeeSRPipeline
 from seesr.checkpoints.meta import meta_networks
 from seesr.loading import LightRestorer, load_tagger
 from seesr.models import enlarger
-from seesr.restoration import memory
+from seesr.restoration import memory, needs
 from seesr.restoration.memory import parse_bytes, plan_within
 from seesr.restoration.needs import Needs, embedding_tokens, peak
-from seesr.restoration.profiles import FAST
+from seesr.restoration.profiles import ENLARGER_ONLY, FAST
 from seesr.restoration.work_plan import usual_plan
 
 
@@ -154,3 +154,25 @@ def test_doctor_and_limit_count_alike(tiny: Reference, guidance: float, size: tu
     plan = usual_plan(settings)
     assert meta.working(plan, settings, 4) == pytest.approx(loaded.working(plan, settings, 4), rel=0.1)
     assert (meta.pictures, meta.latents) == (loaded.pictures, loaded.latents)
+
+
+def test_what_was_counted_is_known_to_later_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def count(size: tuple[int, int]) -> int:
+        monkeypatch.setattr(needs, "_found", {})  # as in a new process
+        networks = SimpleNamespace(enlarger=Enlarger(1, 8, 4), unet=None)
+        return Needs(networks, size, 4, ENLARGER_ONLY).enlarger(256)
+
+    monkeypatch.setenv("SEESR_CACHE", str(tmp_path))
+    first = count((90, 70))
+    (file,) = (tmp_path / "counted").iterdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(needs, "peak", lambda run: pytest.fail("counted again"))
+        assert count((90, 70)) == first
+        rows = 20 * 16 * (122 * 102 - 121 * 99)  # sides of 32 pixels are added for flat ones; both make 128 x 128
+        assert count((89, 67)) == first - rows
+    file.write_text("damaged")
+    assert count((90, 70)) == first
+    assert file.read_text().isdigit()
+    (tmp_path / "no-folder").write_text("")
+    monkeypatch.setenv("SEESR_CACHE", str(tmp_path / "no-folder"))
+    assert count((90, 70)) == first

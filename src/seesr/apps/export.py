@@ -19,6 +19,7 @@ class Part(str, Enum):
     """Values of --part."""
 
     enlarger = "enlarger"
+    quick = "quick"
     tagger = "tagger"
 
 
@@ -29,7 +30,7 @@ def onnx(
     part: Annotated[list[Part] | None, typer.Option(help="Only this one; repeatable.", show_default=False)] = None,
     dtype: Annotated[str, typer.Option(help="float32, or float16 for files of half the size (fp32, fp16).")] = "fp32",
 ) -> None:
-    """Write enlarger and tagger as ONNX files, for photos of any size, and compare them with PyTorch."""
+    """Write the enlargers and the tagger as ONNX files, for photos of any size, and compare them with PyTorch."""
     from rich.text import Text
 
     from seesr.apps.progress import console

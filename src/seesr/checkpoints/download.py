@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from tqdm import tqdm
 
-from seesr.checkpoints.sources import Weight, by_hand_folder, cache_root
+from seesr.checkpoints.sources import Weight, by_hand_folder
 from seesr.checkpoints.transfer import (
     TIMEOUT_SECONDS,
     Advance,
@@ -36,6 +36,7 @@ from seesr.checkpoints.transfer import (
     wrong_hash,
 )
 from seesr.errors import SeesrError, SeveralLinesError
+from seesr.system.cache import cache_root
 
 # ---------------------------------------------------------------------------------------------------- all files
 

@@ -14,9 +14,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
-from seesr.checkpoints.sources import cache_root
 from seesr.errors import SeesrError
 from seesr.system.atomic import write_whole
+from seesr.system.cache import cache_root
 
 # Stands in for setuptools' backend while pip reads an sdist's metadata (PEP 517 hooks): no setup.py, no build tools.
 _METADATA_BACKEND = """

@@ -12,8 +12,9 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from seesr.checkpoints.sources import PUBLISHED_MODELS, cache_root, weights_of
+from seesr.checkpoints.sources import PUBLISHED_MODELS, weights_of
 from seesr.errors import SeesrError
+from seesr.system.cache import cache_root
 
 EMBEDDED = ("mini",)
 """Models that the package carries and that work offline."""

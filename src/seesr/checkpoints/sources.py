@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from seesr.errors import SeesrError
+from seesr.system.cache import cache_root
 
 VARIABLE = "SEESR_SOURCES"
 
@@ -177,13 +178,6 @@ WEIGHTS: tuple[Weight, ...] = (
         )
     ),
 )
-
-
-def cache_root() -> Path:
-    """Where seesr keeps what it fetches and builds: `$SEESR_CACHE`, by default `~/.cache/seesr`."""
-    if root := os.environ.get("SEESR_CACHE"):
-        return Path(root).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "seesr"
 
 
 def by_hand_folder() -> Path:

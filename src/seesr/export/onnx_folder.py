@@ -1,4 +1,4 @@
-"""A model's enlarger and tagger as a folder of ONNX files, each compared with PyTorch before the folder appears."""
+"""A model's enlargers and tagger as a folder of ONNX files, each compared with PyTorch before the folder appears."""
 
 import json
 import math
@@ -17,7 +17,7 @@ from seesr.export.graphs import EnlargerPart, Part, TaggerPart, import_onnx, lar
 from seesr.loading import load_parts
 from seesr.system.atomic import new_folder
 
-_KINDS: dict[str, Callable[..., Part]] = {"enlarger": EnlargerPart, "tagger": TaggerPart}
+_KINDS: dict[str, Callable[..., Part]] = {"enlarger": EnlargerPart, "quick": EnlargerPart, "tagger": TaggerPart}
 
 PARTS = tuple(_KINDS)
 
@@ -70,18 +70,18 @@ def export_onnx(
         "seesr_version": seesr.__version__,
         "dtype": str(dtype).removeprefix("torch."),
     }
-    enlarger = networks.get("enlarger")
-    if enlarger is not None and enlarger.ends is not None:
-        detail = loaded.settings().detail  # of the default profile: the graph gives the command's picture
-        enlarger.ends.move(enlarger, detail)
-        enlarger.ends = None
-        about["detail"] = f"{detail:g}"
+    detail = loaded.settings().detail  # of the default profile: the graphs give the command's picture
     done = []
     with new_folder(out) as workshop:
         for part in parts or networks:
             progress(f"exporting the {part}")
+            told = {**about, "part": part}
+            if getattr(networks[part], "ends", None) is not None:
+                networks[part].ends.move(networks[part], detail)
+                networks[part].ends = None
+                told["detail"] = f"{detail:g}"
             exact = _KINDS[part](networks[part])
-            graph = to_onnx(deepcopy(exact).to(dtype), {**about, "part": part})
+            graph = to_onnx(deepcopy(exact).to(dtype), told)
             progress(f"comparing the {part} with PyTorch")
             difference = largest_difference(graph, exact)
             if math.isnan(difference) or difference > DTYPES[dtype]:

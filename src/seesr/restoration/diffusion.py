@@ -135,7 +135,7 @@ def denoise_tiles(
         regions: later ones lie over earlier ones.
     """
     device = lr_latents.device
-    set_timesteps(scheduler, settings.num_inference_steps, settings.start_timestep, device)
+    set_timesteps(scheduler, settings.num_inference_steps, settings.start_timestep, device, settings.dense_ends)
     noise = torch.randn(lr_latents.shape, generator=generator).to(device)
     latents = start_latents(scheduler, lr_latents, noise, settings.start_point, settings.start_timestep)
     height, width = latents.shape[-2:]

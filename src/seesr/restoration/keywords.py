@@ -28,6 +28,7 @@ class SettingsKeywords(TypedDict, total=False):
     guidance_interval: tuple[float, float] | None
     start_point: StartPoint | None
     start_timestep: int | None
+    dense_ends: float | None
     conditioning_scale: float | None
     fidelity: float | None
     reuse: int | None

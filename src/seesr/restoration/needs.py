@@ -6,21 +6,20 @@ one small run tells of all sizes, as they take memory in proportion to the area.
 """
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 
 from seesr.models.flat_sides import REACH
 from seesr.photos.limits import picture_bytes
 from seesr.restoration.engines import enlarger_of
 from seesr.restoration.grounding import Grounding
-from seesr.restoration.live_bytes import LiveBytes
 from seesr.restoration.settings import Settings
 from seesr.restoration.sizes import output_size, working_size
 from seesr.restoration.work_plan import WorkPlan
+from seesr.system.cache import remembered
 from seesr.tiling.geometry import LATENT_FACTOR, Tile
 
 OVERHEAD = 150_000_000  # on the CPU: kernels made at the first run, and the heap
@@ -29,6 +28,7 @@ _STRIP_BYTES = 150  # per pixel that the colour fix has in hand
 _ROW_BYTES = 20  # per pixel of the enlarger's rows: float32 thrice, and what is brought to 8 bits
 _LATENT_COPIES = 16  # LR embedding, noise, sample, predictions, what schedulers remember; float32
 _VAE_SIDE, _DENOISER_SIDE = 32, 16  # latent pixels of the small runs
+_GRAIN = 32  # pixels to multiples of which the enlarger's tiles are rounded up, so that few sizes are ever counted
 
 
 class Needs:
@@ -75,6 +75,7 @@ class Needs:
         width, height = width + 2 * REACH, height + 2 * REACH  # where all sides are flat
         across, down = (min(tile, width), min(tile, height)) if network.can_be_cut else (width, height)
         rows = 0 if self.on_gpu else _ROW_BYTES * network.scale**2 * width * down
+        down, across = (-(-side // _GRAIN) * _GRAIN for side in (down, across))
         once = _once(network, (down, across), lambda: peak(lambda: network.forward(zeros(network, 3, down, across))))
         return int(_SPARE * once) + rows
 
@@ -159,6 +160,8 @@ def embedding_tokens(tagger: Any) -> int:
         return 1
 
     def count() -> int:
+        from torch._subclasses.fake_tensor import FakeTensorMode  # here, as it brings in 800 modules
+
         side = tagger.config.image_size
         with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True):
             tokens: int = tagger(zeros(tagger, 3, side, side)).image_embeds.shape[1]
@@ -174,14 +177,25 @@ def _once(network: Any, key: Any, count: Callable[[], int]) -> int:
     """What `count` gives, remembered for networks of this class, config, shapes, number format and device."""
     parameter = next(network.parameters())
     shapes = tuple(each.shape for each in network.parameters())  # a foreign enlarger's config does not tell them
-    whole = (type(network), str(getattr(network, "config", network)), shapes, key, parameter.dtype, parameter.device)
+    whole = (_description(network), shapes, key, parameter.dtype, parameter.device)
     if whole not in _found:
-        _found[whole] = count()
+        _found[whole] = remembered((torch.__version__, *whole), count)
     return _found[whole]
+
+
+def _description(network: Any) -> str:
+    """Class and config, the same in every process: diffusers' own entries name places, and defaults in any order."""
+    config = getattr(network, "config", None)
+    entries = config if isinstance(config, Mapping) else vars(config) if config is not None else {"": str(network)}
+    return f"{type(network)} { ({name: entries[name] for name in sorted(entries) if not name.startswith('_')}) }"
 
 
 def peak(run: Callable[[], Any]) -> int:
     """Most bytes of tensors alive at one time while `run` runs, on fake tensors."""
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from seesr.restoration.live_bytes import LiveBytes
+
     with torch.inference_mode(), FakeTensorMode(allow_non_fake_inputs=True), LiveBytes() as memory:
         run()
     most: int = memory.peak

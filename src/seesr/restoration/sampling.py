@@ -1,6 +1,7 @@
 """Sampling: the LR embedding as start (SeeSR, section 3.4), the steps, and when guidance applies."""
 
 import inspect
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,22 +12,42 @@ from seesr.restoration.interfaces import Scheduler
 from seesr.restoration.settings import StartPoint
 
 
-def set_timesteps(scheduler: Scheduler, steps: int, start: int, device: torch.device) -> None:
-    """Plan `steps` denoising steps: the scheduler's own plan over the whole schedule, or evenly from `start` down to 0.
+def set_timesteps(scheduler: Scheduler, steps: int, start: int, device: torch.device, dense_ends: float = 0.0) -> None:
+    """Plan `steps` denoising steps: the scheduler's own plan over the whole schedule, or one of `planned_steps`.
 
     Args:
         start: a training step, or 0 for the whole schedule.
+        dense_ends: as of `planned_steps`; with 0 and no start it is the scheduler that plans.
 
     Raises:
-        SeesrError: this scheduler cannot start at a given step.
+        SeesrError: this scheduler takes no other plan than its own, or the steps come to lie on each other.
     """
-    if not start:
+    if not start and not dense_ends:
         scheduler.set_timesteps(steps, device=device)
         return
     if "timesteps" not in inspect.signature(scheduler.set_timesteps).parameters:
-        raise SeesrError(f"{type(scheduler).__name__} cannot start at step {start}; use `scheduler` ddpm")
-    planned = [max(start * (steps - i) // steps, 1) for i in range(steps)]
+        asked = f"start at step {start}" if start else "plan its steps with `dense_ends`"
+        raise SeesrError(f"{type(scheduler).__name__} cannot {asked}; use `scheduler` ddpm")
+    planned = planned_steps(steps, start or len(scheduler.alphas_cumprod) - 1, dense_ends)
+    if len(set(planned)) < steps:
+        raise SeesrError(f"`dense_ends` {dense_ends:g} puts some of {steps} steps on each other; give less of either")
     scheduler.set_timesteps(timesteps=planned, device=device)
+
+
+def planned_steps(steps: int, start: int, dense_ends: float = 0.0) -> list[int]:
+    """Training steps from `start` down to 0, that one left out; whole, falling and at least 1.
+
+    Early steps decide on what is large and late ones on fine texture, so both may lie closer than those in the middle
+    (time-aware sampling, arXiv 2505.12048; the curve is this project's). The way is u - d sin(2 pi u) / 2 pi,
+    whose slope is 1 - d at both ends and 1 + d in the middle.
+
+    Args:
+        dense_ends: d, from 0, even, to less than 1.
+    """
+    if not dense_ends:
+        return [max(start * (steps - i) // steps, 1) for i in range(steps)]
+    even = [(steps - i) / steps for i in range(steps)]
+    return [max(round(start * (u - dense_ends * math.sin(2 * math.pi * u) / (2 * math.pi))), 1) for u in even]
 
 
 def start_latents(

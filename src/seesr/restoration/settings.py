@@ -150,6 +150,15 @@ class Settings:
         minimum=0,
         maximum=999,
     )
+    dense_ends: float = setting(
+        0.0,
+        "sampling",
+        "dense-ends",
+        "How much closer the first and the last steps lie than those in the middle (after arXiv 2505.12048); 0: as the "
+        "scheduler plans them.",
+        minimum=0,
+        maximum=0.9,
+    )
     conditioning_scale: float = setting(
         1.0, "sampling", "conditioning-scale", "Weight of the ControlNet, which holds to the photo."
     )

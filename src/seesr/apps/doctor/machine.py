@@ -55,8 +55,8 @@ def examine_machine(report: Report) -> None:
     import torch
 
     from seesr.checkpoints.download import gigabytes
-    from seesr.checkpoints.sources import cache_root
     from seesr.devices import CLEARLY_FASTER, choose_device, choose_dtype, probe_cpu
+    from seesr.system.cache import cache_root
 
     name = _processor()
     cores, used = psutil.cpu_count(logical=False) or os.cpu_count() or 1, torch.get_num_threads()
