@@ -141,7 +141,7 @@ diffusion() {
 # 6. Into the package, in place of the weights that are there, as 8-bit integers.
 pack() {
     run "$PYTHON" training/pack_mini.py "$RUNS/prior-4/model" --calm "$RUNS/x4plus"
-    run "$PYTHON" training/pack_quick.py "$RUNS/quick/model"
+    run "$PYTHON" training/pack_quick.py "$RUNS/quick/model" --calm "$RUNS/quick-calm/model"
 }
 
 if [ "${1:-}" = --dry-run ]; then
