@@ -53,7 +53,10 @@ def loaded_once(monkeypatch: pytest.MonkeyPatch, kept_models: dict[object, Resto
         monkeypatch.setattr(sys.modules[f"seesr.apps.{command}"], "load_model", load)
 
 
-@pytest.mark.parametrize("name", ["README.md", "docs/tutorial.md", "docs/folders.md", "docs/troubleshooting.md"])
+PAGES = ["README.md"] + [f"docs/{n}.md" for n in ("tutorial", "folders", "troubleshooting", "memory", "steering")]
+
+
+@pytest.mark.parametrize("name", PAGES)
 def test_commands_run(
     name: str, seesr: Callable[..., Outcome], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded_once: None
 ) -> None:
