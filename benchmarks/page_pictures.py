@@ -49,9 +49,7 @@ def photograph(address: str, screen: Screen) -> Image.Image:
             browser.call("Emulation.setScrollbarsHidden", hidden=True)
             browser.open(address)
             browser.wait("document.documentElement.dataset.ready === 'true'")
-            root = browser.call("DOM.getDocument")["root"]["nodeId"]
-            field = browser.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
-            browser.call("DOM.setFileInputFiles", files=[str(PROJECT / "examples" / screen.photo)], nodeId=field)
+            browser.upload("#files", PROJECT / "examples" / screen.photo)
             browser.wait(DONE, seconds=300)
             browser.evaluate("new Promise(done => setTimeout(done, 1000))")  # what fades in has come
             picture = Path(folder) / "page.png"

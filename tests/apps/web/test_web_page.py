@@ -40,9 +40,7 @@ def photo(tmp_path: Path) -> Path:
 
 
 def choose(browser: Browser, *photos: Path) -> None:
-    root = browser.call("DOM.getDocument")["root"]["nodeId"]
-    field = browser.call("DOM.querySelector", nodeId=root, selector="#files")["nodeId"]
-    browser.call("DOM.setFileInputFiles", files=[str(photo) for photo in photos], nodeId=field)
+    browser.upload("#files", *photos)
 
 
 def started(browser: Browser, address: str) -> None:
