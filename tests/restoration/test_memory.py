@@ -75,7 +75,7 @@ from seesr.models.enlarger import Enlarger
 
 torch.manual_seed(0)
 restorer = LightRestorer({"default_profile": "fast"}, enlarger=Enlarger(num_blocks=1, channels=96, growth=16).eval())
-photo = Image.radial_gradient("L").resize((224, 224)).convert("RGB")
+photo = Image.radial_gradient("L").resize((256, 256)).convert("RGB")
 def status(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
