@@ -27,8 +27,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from seesr.checkpoints.meta import as_meta
 from seesr.devices import choose_device, choose_dtype
-from seesr.restoration.diffusion import Context, TilePredictor
 from seesr.restoration.settings import Settings
+from seesr.restoration.tile_predictor import Context, TilePredictor
 from seesr.tiling.geometry import LATENT_FACTOR, Tile
 
 Call = Callable[[], Any]

@@ -11,8 +11,8 @@ from torch import nn
 
 from conftest import Reference
 from seesr import SeeSRPipeline
-from seesr.restoration.diffusion import Context, TilePredictor
 from seesr.restoration.settings import Settings
+from seesr.restoration.tile_predictor import Context, TilePredictor
 from seesr.tiling.geometry import LATENT_FACTOR, Tile
 
 TILES = [Tile(0, 0, 9, 9), Tile(0, 7, 9, 9)]  # of no multiple of the UNet's reductions

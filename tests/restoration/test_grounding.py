@@ -12,12 +12,12 @@ from torch.nn import functional as F
 from conftest import ROOT, Reference
 from seesr import SeeSRPipeline
 from seesr.models.word_masks import WordMasks
-from seesr.restoration.diffusion import Context, TilePredictor
 from seesr.restoration.grounding import EVERYWHERE, Grounding, ground, reading_mask, sample_maps, tag_spans
 from seesr.restoration.needs import Needs
 from seesr.restoration.prompts import build_prompt
 from seesr.restoration.sampling import guide
 from seesr.restoration.settings import Settings
+from seesr.restoration.tile_predictor import Context, TilePredictor
 from seesr.tiling.geometry import Tile
 
 SIDE = 16  # of the latents below

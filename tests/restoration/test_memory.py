@@ -132,7 +132,7 @@ def test_what_a_limit_changes_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 
     assert notes(60, 60_000_000) == ""
     assert notes(300, 1_000_000_000) == ""
-    assert notes(300, 60_000_000) == (
+    assert notes(300, 70_000_000) == (
         "to keep to `memory` the enlarger's tiles are smaller than usual, which changes fine detail"
     )
 
@@ -168,7 +168,7 @@ def test_what_was_counted_is_known_to_later_processes(tmp_path: Path, monkeypatc
     with monkeypatch.context() as patch:
         patch.setattr(needs, "peak", lambda run: pytest.fail("counted again"))
         assert count((90, 70)) == first
-        rows = 20 * 16 * (122 * 102 - 121 * 99)  # sides of 32 pixels are added for flat ones; both make 128 x 128
+        rows = 20 * 16 * (122 * 102 - 121 * 99)  # sides of 32 pixels are added for flat ones; both make 128 x 112
         assert count((89, 67)) == first - rows
     file.write_text("damaged")
     assert count((90, 70)) == first

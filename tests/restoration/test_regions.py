@@ -10,9 +10,9 @@ from PIL import Image
 
 from conftest import Outcome, Reference
 from seesr import SeesrError, SeeSRPipeline, Settings
-from seesr.restoration.diffusion import Context, RegionWords, TilePredictor
 from seesr.restoration.regions import Region, overlap_note
 from seesr.restoration.settings import find_setting
+from seesr.restoration.tile_predictor import Context, RegionWords, TilePredictor
 from seesr.tiling.geometry import Tile
 
 SMALL: dict[str, Any] = {"profile": "paper", "num_inference_steps": 2, "process_size": 64, "output_type": "pt"}

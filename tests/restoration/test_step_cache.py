@@ -7,9 +7,9 @@ from torch import nn
 
 from conftest import Reference
 from seesr import SeeSRPipeline
-from seesr.restoration.diffusion import Context, TilePredictor
 from seesr.restoration.settings import Settings
 from seesr.restoration.step_cache import Allowance, remembered_contexts
+from seesr.restoration.tile_predictor import Context, TilePredictor
 from seesr.tiling.geometry import LATENT_FACTOR, Tile
 
 TILES = [Tile(0, 0, 8, 8), Tile(0, 6, 8, 8), Tile(0, 12, 8, 8)]

@@ -1,11 +1,12 @@
 """Tiles: they cover everything, have one shape, and blending them changes nothing that they agree on."""
 
 import math
+from itertools import product
 
 import pytest
 import torch
 
-from seesr.tiling.geometry import BLENDS, Blend, Tile, gaussian_weights, plan_tiles
+from seesr.tiling.geometry import BLENDS, Blend, Tile, cheapest_tile, even_starts, gaussian_weights, plan_tiles
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (17, 16), (40, 23), (9, 100), (64, 64)])
@@ -49,6 +50,25 @@ def test_weights_have_the_published_asymmetry() -> None:
 def test_overlap_must_leave_room() -> None:
     with pytest.raises(ValueError, match="overlap"):
         plan_tiles(40, 40, 16, 16)
+    with pytest.raises(ValueError, match="overlap"):
+        cheapest_tile(40, 40, 16 * 16, 16)
+    assert cheapest_tile(40, 5, 16 * 16, 16) == (40, 5)  # no cut, so no neighbour
+
+
+def test_the_shape_of_tiles_is_the_cheapest() -> None:
+    def work(height: int, width: int, rows: int, columns: int, overlap: int) -> int:
+        return rows * columns * len(even_starts(height, rows, overlap)) * len(even_starts(width, columns, overlap))
+
+    for height, width, area, overlap in [(40, 33, 256, 5), (90, 7, 100, 3), (20, 20, 400, 8), (11, 64, 120, 6)]:
+        best = cheapest_tile(height, width, area, overlap)
+        assert math.prod(best) <= area
+        others = [
+            (rows, columns)
+            for rows, columns in product(range(1, height + 1), range(1, width + 1))
+            if rows * columns <= area and (rows > overlap or rows == height) and (columns > overlap or columns == width)
+        ]
+        assert work(height, width, *best, overlap) == min(work(height, width, *each, overlap) for each in others)
+    assert cheapest_tile(480, 640, 480**2, 80) == (480, 360)
 
 
 def test_cosine_tiles_give_way_to_each_other_over_all_of_their_overlap() -> None:

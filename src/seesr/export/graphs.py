@@ -19,7 +19,7 @@ import seesr
 from seesr.errors import SeesrError
 from seesr.models.lora import merge
 from seesr.models.tagging import PhotoTagger
-from seesr.models.tiled_enlarger import TILE, TiledEnlarger
+from seesr.models.tiled_enlarger import WHOLE_FROM, TiledEnlarger
 
 OPSET = 18
 """The first with the filtered resize that the embedded tagger asks for."""
@@ -43,7 +43,7 @@ class EnlargerPart(nn.Module):
 
     def about(self) -> dict[str, Any]:
         """What a program that runs the graph may ask for."""
-        return {"scale": self.network.scale, "tile": TILE, "overlap": self.network.overlap}
+        return {"scale": self.network.scale, "tile": WHOLE_FROM, "overlap": self.network.overlap}
 
 
 class TaggerPart(nn.Module):

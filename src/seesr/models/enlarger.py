@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seesr.models.network import keeps_config
-from seesr.models.tiled_enlarger import OVERLAP, SCALE, TILE, TiledEnlarger, anchored, interpolate_weights
+from seesr.models.tiled_enlarger import OVERLAP, SCALE, TiledEnlarger, anchored, interpolate_weights
 
-__all__ = ["OVERLAP", "RRDB", "SCALE", "TILE", "DenseBlock", "Enlarger", "anchored", "interpolate_weights"]
+__all__ = ["OVERLAP", "RRDB", "SCALE", "DenseBlock", "Enlarger", "anchored", "interpolate_weights"]
 
 FEW_BLOCKS, FEW_OVERLAP = 6, 48
 """So few blocks look less far: of four, a pixel 12 from a border that the photo does not have is off by .3 of 255."""
@@ -94,6 +94,10 @@ class Enlarger(TiledEnlarger):
             strip = self._head(x[..., first : end + HEAD_REACH, :])
             result[..., SCALE * top : SCALE * end, :] = strip[..., SCALE * (top - first) : SCALE * (end - first), :]
         return result
+
+    def paces(self) -> list[nn.Module]:
+        """The blocks of the trunk."""
+        return list(self.body)
 
     def _head(self, x: Tensor) -> Tensor:  # (B, channels, h, w) -> (B, 3, 4h, 4w)
         x = _lrelu(self.conv_up1(F.interpolate(x, scale_factor=2, mode="nearest")))  # (B, channels, 2h, 2w)

@@ -12,6 +12,8 @@ from torch import Tensor
 from seesr.models.network import keeps_config
 from seesr.models.tiled_enlarger import TiledEnlarger
 
+_TILE = 256  # of what they take nothing is known; attention takes more than convolutions
+
 
 class ForeignEnlarger(TiledEnlarger):
     """A network of any architecture that takes a colour picture to one 1 to 8 times as large.
@@ -29,6 +31,7 @@ class ForeignEnlarger(TiledEnlarger):
         super().__init__()
         self.found, self.name = found, name
         self.network: torch.nn.Module = found.model.eval()
+        self.largest_tile = _TILE
         self.scale = int(found.scale)
         self.can_be_cut = found.tiling.name != "INTERNAL"  # where it is discouraged, large photos leave no choice
 

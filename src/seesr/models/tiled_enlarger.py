@@ -1,26 +1,32 @@
 """What learned enlargers share: tiles of bounded memory, the photo's own colours, weights between trainings."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from seesr.models.flat_sides import Margins, cut, flat_margins
 from seesr.models.network import Network
 from seesr.models.two_ends import FILE_NAME, TwoEnds
-from seesr.tiling.geometry import even_starts
+from seesr.tiling.geometry import cheapest_tile, even_starts
 
 SCALE = 4
-TILE = 256
+TILE = 480
+"""A tile has so many pixels of the photo as a square of this side, in whatever shape is least work for the photo.
+
+Twice as large a side is little less work and four times the memory, 256 up to twice the work (`benchmarks/tiles.py`).
+"""
 OVERLAP = 80
-"""Side of a tile and what neighbours share, in pixels of the photo; of smaller tiles they share the same part.
+"""What neighbouring tiles share, in pixels of the photo, and of tiles smaller than `WHOLE_FROM` the same part.
 
 A pixel 40 from a border that the photo does not have is off by a quarter of a level of 255, which is also what bfloat16
 rounds; one 16 from it by 1.7.
 """
+WHOLE_FROM = 256
 
 Self = TypeVar("Self", bound="TiledEnlarger")
 
@@ -30,7 +36,8 @@ class TiledEnlarger(Network):
 
     scale: how many times as large the result is, the k here and below; 4 of this project's own.
     can_be_cut: whether a photo may be worked on in tiles.
-    overlap: pixels of the photo that neighbouring tiles of `TILE` share.
+    largest_tile: what `TILE` is for it.
+    overlap: pixels of the photo that neighbouring tiles share, see `OVERLAP`.
     anchor: side, in pixels of the photo, of the squares whose mean colour `enlarge` keeps (see `anchored`); 0: it shows
         what the network says.
     ends: the way to its calm end, of networks that have two (`seesr.models.two_ends`).
@@ -38,6 +45,7 @@ class TiledEnlarger(Network):
 
     scale: int = SCALE
     can_be_cut: bool = True
+    largest_tile: int = TILE
     overlap: int = OVERLAP
     anchor: int = 0
 
@@ -98,11 +106,12 @@ class TiledEnlarger(Network):
         Args:
             image: (B, 3, h, w) in [0, 1], of any size. It is continued beyond its flat sides, see
                 `seesr.models.flat_sides`.
-            tile: side of a tile in pixels of `image`. Memory is bounded by it, but for one row of tiles of the result.
+            tile: a tile has at most so many pixels of `image` as a square of this side, and not more than the network's
+                own. Memory is bounded by it, but for one row of tiles of the result.
             overlap: pixels that neighbouring tiles share, by itself the network's own or the same part of a smaller
                 tile; the blend is linear across the middle half of them, so that no pixel is taken from nearer than
                 `overlap / 4` to a border that the photo does not have.
-            progress: called with the number of tiles done and of all.
+            progress: called with the number of parts done and of all; a tile has `1 + len(paces())`.
             detail: in [0, 1], from the calm end to the detailed one; networks that have one end pass over it.
 
         Yields:
@@ -133,36 +142,70 @@ class TiledEnlarger(Network):
         """As `enlarge_rows`, for the photo continued by `margins`, whose rows and columns are yielded too."""
         height = image.shape[-2] + margins.top + margins.bottom
         width = image.shape[-1] + margins.left + margins.right
+        down, across, overlap = self.tile_shape(height, width, tile, overlap)
+        tops, lefts = even_starts(height, down, overlap), even_starts(width, across, overlap)
+        with self._paced(len(tops) * len(lefts), progress) as done:
 
-        def part(top: int, left: int) -> Tensor:
-            return cut(image, top - margins.top, left - margins.left, min(tile, height), min(tile, width))
+            def enlarged(top: int, left: int) -> Tensor:
+                part = self.enlarge_tile(cut(image, top - margins.top, left - margins.left, down, across))
+                done()
+                return part
 
-        overlap = min(self.overlap, tile * self.overlap // TILE) if overlap is None else overlap
-        if not self.can_be_cut:
-            tile = max(height, width)
-        if height <= tile and width <= tile:
-            result = self.enlarge_tile(part(0, 0))
-            progress(1, 1)
-            yield result
-            return
-        k = self.scale
-        tops, lefts = even_starts(height, tile, overlap), even_starts(width, tile, overlap)
-        across = _tile_weights(lefts, width, tile, overlap, image, k)
-        rows, done = image.new_zeros(*image.shape[:-2], k * min(tile, height), k * width), 0
-        for top, down, following in zip(
-            tops, _tile_weights(tops, height, tile, overlap, image, k), [*tops[1:], height]
-        ):
-            for left, weight in zip(lefts, across):
-                enlarged = self.enlarge_tile(part(top, left))
-                enlarged *= down[:, None] * weight  # (B, 3, k*tile, k*tile)
-                x = k * left
-                rows[..., x : x + enlarged.shape[-1]] += enlarged
-                done += 1
-                progress(done, len(tops) * len(lefts))
-            finished = k * (following - top)
-            yield rows[..., :finished, :]
-            begun = rows[..., finished:, :].clone()  # its lower neighbours are to be added
-            rows.zero_()[..., : begun.shape[-2], :] = begun
+            if len(tops) * len(lefts) == 1:
+                yield enlarged(0, 0)
+                return
+            k = self.scale
+            below = _tile_weights(tops, height, down, overlap, image, k)
+            beside = _tile_weights(lefts, width, across, overlap, image, k)
+            rows = image.new_zeros(*image.shape[:-2], k * down, k * width)
+            for top, fade, following in zip(tops, below, [*tops[1:], height]):
+                for left, weight in zip(lefts, beside):
+                    piece = enlarged(top, left)  # (B, 3, k*down, k*across)
+                    piece *= fade[:, None] * weight
+                    rows[..., k * left : k * (left + across)] += piece
+                finished = k * (following - top)
+                yield rows[..., :finished, :]
+                begun = rows[..., finished:, :].clone()  # its lower neighbours are to be added
+                rows.zero_()[..., : begun.shape[-2], :] = begun
+
+    def tile_shape(self, height: int, width: int, tile: int = TILE, overlap: int | None = None) -> tuple[int, int, int]:
+        """Rows and columns of the tiles of a photo of that size, and what neighbours share; as for `enlarge_rows`.
+
+        Raises:
+            ValueError: an overlap that leaves tiles no room to advance.
+        """
+        tile = min(tile, self.largest_tile)
+        overlap = min(self.overlap, tile * self.overlap // WHOLE_FROM) if overlap is None else overlap
+        if not self.can_be_cut or height * width <= tile * tile:
+            return height, width, 0
+        return *cheapest_tile(height, width, tile * tile, overlap), overlap
+
+    def paces(self) -> Sequence[nn.Module]:
+        """Parts of the network that take much of a tile's time, for the progress within one."""
+        return ()
+
+    @contextmanager
+    def _paced(self, tiles: int, progress: Callable[[int, int], None]) -> Iterator[Callable[[], None]]:
+        """Tell `progress` of each part of `tiles` tiles; gives what is to be called after each."""
+        paces = self.paces()
+        parts, ended, within = 1 + len(paces), 0, 0
+
+        def passed(*_: object) -> None:
+            nonlocal within
+            within = min(within + 1, len(paces))
+            progress(ended * parts + within, tiles * parts)
+
+        def done() -> None:
+            nonlocal ended, within
+            ended, within = ended + 1, 0
+            progress(ended * parts, tiles * parts)
+
+        hooks = [module.register_forward_hook(passed) for module in paces]
+        try:
+            yield done
+        finally:
+            for hook in hooks:
+                hook.remove()
 
     def enlarge_tile(self, image: Tensor) -> Tensor:
         """The network's picture of `image`, (B, 3, h, w) in [0, 1], at once: clamped, and anchored if it asks for it.

@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from seesr.models.enlarger import TILE
 from seesr.restoration.engines import enlarger_of
 from seesr.restoration.needs import Needs
 from seesr.restoration.regions import Region
@@ -89,14 +88,15 @@ def estimate_networks(
         side = tagger.config.image_size
         seen = []
         pixels = _zeros(tagger.dtype, 1, 3, side, side)
-        stages.append(_dry("tags", lambda: seen.append(tagger(pixels))))
+        looks = max(1, settings.num_inference_steps) if settings.refine else 1
+        stages.append(_dry("tags", lambda: seen.append(tagger(pixels)), looks))
         embedding = tuple(seen[0].image_embeds.shape[1:])
     parts = ("tagger", "enlarger", "quick", "vae", "unet", "controlnet")
     found = SimpleNamespace(**{part: networks.get(part) for part in parts})
     if enlarger := enlarger_of(found, settings.engine):
-        most = TILE if enlarger.can_be_cut else max(height, width)
-        tile = _zeros(enlarger.dtype, 1, 3, min(height, most), min(width, most))
-        enlarger_tiles = math.prod(len(even_starts(side, most, enlarger.overlap)) for side in (height, width))
+        down, across, overlap = enlarger.tile_shape(height, width)
+        tile = _zeros(enlarger.dtype, 1, 3, down, across)
+        enlarger_tiles = len(even_starts(height, down, overlap)) * len(even_starts(width, across, overlap))
         stages.append(_dry("enlarge", lambda: enlarger(tile), enlarger_tiles))
     needs = Needs(found, size, scale, settings, on_gpu)
     working = needs.working(usual_plan(settings), settings, len(latent_tiles))
@@ -170,6 +170,7 @@ def _diffusion(
     small = _zeros(dtype, 1, vae.config.latent_channels, *(side // LATENT_FACTOR for side in part.shape[-2:]))
     tokens = torch.zeros(2, 77, dtype=torch.long, device="meta")
     steps = settings.num_inference_steps
+    shown = steps if settings.refine else 1  # so often the networks are told of something new
     whole = math.ceil(steps / settings.reuse)  # steps at which all is computed
     operations, between = _dry("control", control).operations + _dry("denoise", predict).operations, 0.0
     if settings.reuse > 1:
@@ -182,9 +183,9 @@ def _diffusion(
     return [
         _dry("prompt", lambda: text(tokens)),
         _dry("encode", lambda: vae.encode(part), area),
-        _dry("condition", lambda: embedder(condition), len(tiles)),
+        _dry("condition", lambda: embedder(condition), len(tiles) * shown),
         StageCost("denoise", (whole * operations + (steps - whole) * between) * (len(tiles) + again) / together),
-        _dry("decode", lambda: vae.decode(small), area),
+        _dry("decode", lambda: vae.decode(small), area * shown),
     ]
 
 

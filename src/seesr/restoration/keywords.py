@@ -32,6 +32,7 @@ class SettingsKeywords(TypedDict, total=False):
     conditioning_scale: float | None
     fidelity: float | None
     reuse: int | None
+    refine: float | None
     color_fix: ColorFix | None
     seed: int | None
     latent_tile_size: int | None

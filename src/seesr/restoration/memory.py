@@ -14,7 +14,7 @@ import psutil
 import torch
 
 from seesr.errors import SeesrError
-from seesr.models.enlarger import TILE
+from seesr.models.tiled_enlarger import TILE
 from seesr.restoration.engines import enlarger_of
 from seesr.restoration.needs import OVERHEAD, Needs
 from seesr.restoration.settings import Settings
@@ -22,7 +22,7 @@ from seesr.restoration.sizes import output_size
 from seesr.restoration.work_plan import WorkPlan, usual_plan
 from seesr.tiling.geometry import LATENT_FACTOR, plan_tiles
 
-ENLARGER_TILES = (TILE, 192, 128, 96, 64)
+ENLARGER_TILES = (TILE, 384, 320, 256, 192, 128, 96, 64)
 VAE_TILES = (128, 96, 64, 48, 32)
 LATENT_TILES = (96, 80, 64, 48, 32, 24, 16)
 MIN_STRIP_PIXELS, MAX_STRIP_PIXELS = 1 << 16, 1 << 22
@@ -100,8 +100,8 @@ def changes(
     """What of the picture a limit has changed, as a note for the user; "" if nothing."""
     needs, smaller = Needs(networks, photo, scale, wished), []
     enlarger = enlarger_of(networks, wished.engine)
-    cut = enlarger is not None and enlarger.can_be_cut
-    if cut and plan.enlarger_tile < min(TILE, max(needs.given)):
+    width, height = needs.given
+    if enlarger and enlarger.tile_shape(height, width, plan.enlarger_tile) != enlarger.tile_shape(height, width):
         smaller.append("enlarger's")
     columns, rows = needs.latent
     pieces = {

@@ -6,6 +6,7 @@ one small run tells of all sizes, as they take memory in proportion to the area.
 """
 
 import copy
+import math
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import Any
@@ -28,7 +29,7 @@ _STRIP_BYTES = 150  # per pixel that the colour fix has in hand
 _ROW_BYTES = 20  # per pixel of the enlarger's rows: float32 thrice, and what is brought to 8 bits
 _LATENT_COPIES = 16  # LR embedding, noise, sample, predictions, what schedulers remember; float32
 _VAE_SIDE, _DENOISER_SIDE = 32, 16  # latent pixels of the small runs
-_GRAIN = 32  # pixels to multiples of which the enlarger's tiles are rounded up, so that few sizes are ever counted
+_GRAIN = 16  # pixels to multiples of which the enlarger's tiles are rounded up, so that few sizes are ever counted
 
 
 class Needs:
@@ -55,7 +56,8 @@ class Needs:
     def pictures(self) -> int:
         """Of the pictures between the stages, to the written file."""
         size = output_size(*self.photo, self.scale)
-        return 0 if self.on_gpu else picture_bytes(self.photo, size, self.worked, self.diffuse)
+        shown = math.prod(self.worked) * 3 * self.settings.bits // 8 if self.diffuse and self.settings.refine else 0
+        return 0 if self.on_gpu else picture_bytes(self.photo, size, self.worked, self.diffuse) + shown
 
     @cached_property
     def latents(self) -> int:
@@ -68,14 +70,15 @@ class Needs:
     # ------------------------------------------------------------------------------------------------------ pieces
 
     def enlarger(self, tile: int) -> int:
-        """To enlarge one tile of `tile` pixels of the photo a side, or the photo, with the row of tiles it is in."""
+        """To enlarge one tile of at most `tile` squared pixels of the photo, with the row of tiles it is in."""
         network, (width, height) = enlarger_of(self.networks, self.settings.engine), self.given
         if network is None:
             return 0
-        width, height = width + 2 * REACH, height + 2 * REACH  # where all sides are flat
-        across, down = (min(tile, width), min(tile, height)) if network.can_be_cut else (width, height)
-        rows = 0 if self.on_gpu else _ROW_BYTES * network.scale**2 * width * down
-        down, across = (-(-side // _GRAIN) * _GRAIN for side in (down, across))
+        margins = 0, 2 * REACH  # where all sides are flat
+        shapes = [network.tile_shape(height + margin, width + margin, tile)[:2] for margin in margins]
+        longest = max(down * (width + margin) for margin, (down, _) in zip(margins, shapes))
+        rows = 0 if self.on_gpu else _ROW_BYTES * network.scale**2 * longest
+        down, across = (-(-side // _GRAIN) * _GRAIN for side in max(shapes, key=math.prod))
         once = _once(network, (down, across), lambda: peak(lambda: network.forward(zeros(network, 3, down, across))))
         return int(_SPARE * once) + rows
 
@@ -131,7 +134,7 @@ class Needs:
     @cached_property
     def _denoiser_peak(self) -> float:
         """Bytes for each latent position of one tile, with both prompts where there is guidance."""
-        from seesr.restoration.diffusion import Context, TilePredictor
+        from seesr.restoration.tile_predictor import Context, TilePredictor
 
         unet, controlnet, side = self.networks.unet, self.networks.controlnet, _DENOISER_SIDE
         config, tile, guided = unet.config, Tile(0, 0, side, side), self.settings.guidance_scale > 1

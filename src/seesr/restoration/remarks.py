@@ -28,6 +28,8 @@ def remarks(given: Mapping[str, Any], base: Settings, settings: Settings, vocabu
         if settings.guidance_scale <= 1:
             idle = [name for name in ("negative_prompt", "guidance_interval") if name in changed]
             notes += _without_effect(idle, "without guidance; `guidance_scale` above 1 switches it on")
+        if settings.num_inference_steps == 1 and "refine" in changed:
+            notes += _without_effect(["refine"], "with one step; `num_inference_steps` above 1 has a second")
         if not vocabulary:
             idle = [name for name in ("use_image_embeds", "ground_tags") if name in changed]
             notes += _without_effect(idle, "with a model that has no tagger")

@@ -7,13 +7,11 @@ The order of operations, the 8-bit roundings and the draws of noise are those of
 `profile="paper"` and the published weights the same seed gives the same picture.
 """
 
-import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
@@ -21,14 +19,14 @@ import torch
 from PIL import Image
 
 from seesr.errors import SeesrError, SeesrWarning
-from seesr.models.tagging import Tag
 from seesr.photos.pictures import Picture, Picture16, to_tensor
 from seesr.restoration.color_fix import fix_colors
 from seesr.restoration.engines import enlarger_of
 from seesr.restoration.enlarging import enlarge_bicubic, enlarge_learned
-from seesr.restoration.grounding import Grounding, ground, reading_mask
+from seesr.restoration.grounding import ground, reading_mask
 from seesr.restoration.inputs import PhotoInput, read_inputs
 from seesr.restoration.interfaces import Scheduler
+from seesr.restoration.looks import Look, photo_box
 from seesr.restoration.model import RestorationModel
 from seesr.restoration.outputs import Callback, Progress, SeeSROutput
 from seesr.restoration.prompts import build_prompt, choose_tags
@@ -42,8 +40,8 @@ from seesr.tiling.geometry import LATENT_FACTOR
 if TYPE_CHECKING:
     from typing_extensions import Unpack
 
-    from seesr.restoration.diffusion import RegionWords
     from seesr.restoration.keywords import SettingsKeywords
+    from seesr.restoration.tile_predictor import RegionWords
 
 
 _CALLER = 3  # frames between a warning and the user: this call and the decorator of inference mode
@@ -166,7 +164,7 @@ class Restorer(RestorationModel):
         image_embeds: torch.Tensor | None,
         callback: Callback,
         out: SeeSROutput,
-    ) -> "Look":
+    ) -> Look:
         seconds: dict[str, float] = {}
         scale, sixteen_bit = settings.scale, settings.bits == 16
 
@@ -216,7 +214,7 @@ class Restorer(RestorationModel):
 
     # ------------------------------------------------------------------------------------------------ the parts
 
-    def _look(self, photo: Picture, settings: Settings, given: torch.Tensor | None) -> "Look":
+    def _look(self, photo: Picture, settings: Settings, given: torch.Tensor | None) -> Look:
         """given: the embedding that is to be used instead of the tagger's."""
         found, seen = self.see(photo)
         chosen = choose_tags([tag.name for tag in found], settings.tags, settings.exclude_tags)
@@ -230,7 +228,7 @@ class Restorer(RestorationModel):
             grounding = ground(prompt, chosen, vocabulary, lambda names: self.where(seen, names), self.tokenizer)
         return Look(found, prompt, image_embeds, seen, grounding)
 
-    def _encode(self, look: "Look", negative_prompt: str) -> torch.Tensor:
+    def _encode(self, look: Look, negative_prompt: str) -> torch.Tensor:
         """(2, 77, width): the negative prompt and that of a look."""
         if look.grounding is None:
             return self.encode_prompts([negative_prompt, look.prompt])
@@ -240,7 +238,7 @@ class Restorer(RestorationModel):
     def _read_region(
         self, region: Region, photo: tuple[int, int], enlarged: Picture, settings: Settings
     ) -> "RegionWords":
-        from seesr.restoration.diffusion import RegionWords
+        from seesr.restoration.tile_predictor import RegionWords
 
         text = build_prompt((), region.words, settings.added_prompt, self.tokenizer, reserve=True)
         width, height = (side // LATENT_FACTOR for side in enlarged.size)
@@ -251,11 +249,11 @@ class Restorer(RestorationModel):
         self,
         photo: Picture,
         enlarged: Picture,
-        whole: "Look",
+        whole: Look,
         settings: Settings,
         image_embeds: torch.Tensor | None,
         callback: Callback,
-    ) -> list["Look"]:
+    ) -> list[Look]:
         """One look for all tiles, or one at the part of the photo under each."""
         from seesr.restoration.diffusion import tiles_of
 
@@ -273,7 +271,7 @@ class Restorer(RestorationModel):
         self,
         enlarged: Picture,
         photo: tuple[int, int],
-        looks: list["Look"],
+        looks: list[Look],
         settings: Settings,
         plan: WorkPlan,
         scheduler: Scheduler,
@@ -282,6 +280,7 @@ class Restorer(RestorationModel):
         seconds: dict[str, float],
     ) -> Any:
         from seesr.restoration import diffusion  # slow to import, and not needed where only the enlarger runs
+        from seesr.restoration.tile_predictor import Context
 
         assert self.vae is not None
         assert self.unet is not None
@@ -291,40 +290,40 @@ class Restorer(RestorationModel):
                 look.prompt: self._encode(look, settings.negative_prompt)
                 for look in {look.prompt: look for look in looks}.values()
             }
-            contexts = [diffusion.Context(embeds[look.prompt], look.image_embeds, look.grounding) for look in looks]
+            contexts = [Context(embeds[look.prompt], look.image_embeds, look.grounding) for look in looks]
             regions = [self._read_region(Region.parse(text), photo, enlarged, settings) for text in settings.regions]
             lr_latents = diffusion.encode_picture(self.vae, enlarged, plan, self._execution_device, callback)
         with _timed(seconds, "denoise"):
             networks = self.unet, self.controlnet, scheduler
+            base = lr_latents if self.config.residual_decoding else None
+            refinement = self._refinement(enlarged, looks, base, settings, plan) if settings.refine else None
             latents = diffusion.denoise_tiles(
-                *networks, lr_latents, enlarged, contexts, settings, plan, generator, callback, regions
+                *networks, lr_latents, enlarged, contexts, settings, plan, generator, callback, regions, refinement
             )
         with _timed(seconds, "decode"):
-            base = lr_latents if self.config.residual_decoding else None
             return diffusion.decode_picture(self.vae, latents, base, enlarged, settings.fidelity, plan, callback)
 
+    def _refinement(
+        self, enlarged: Picture, looks: list[Look], base: torch.Tensor | None, settings: Settings, plan: WorkPlan
+    ) -> Any:
+        """looks: one for the whole picture, or one a tile. base: as `lr_latents` of `decode_picture`."""
+        from seesr.restoration import diffusion
+        from seesr.restoration.refinement import Refinement
 
-@dataclass(frozen=True)
-class Look:
-    """What DAPE sees in a photo or a part of it, the prompt made of that, and the embedding, (1, n, d), for RCA.
+        assert self.vae is not None
+        vae, device, quiet = self.vae, self._execution_device, lambda progress: None
+        boxes = [tile.scaled(LATENT_FACTOR).box for tile in diffusion.tiles_of(enlarged, settings)]
 
-    seen: the embedding as the tagger gives it. grounding: where the tags of the prompt are seen, if that is asked for.
-    """
+        def see(shown: Picture) -> list[torch.Tensor | None]:
+            parts = [shown] if len(looks) == 1 else [shown.crop(box) for box in boxes]
+            replaced = [look.seen is not None and look.image_embeds is look.seen for look in looks]
+            return [self.see(part)[1] if anew else None for part, anew in zip(parts, replaced, strict=True)]
 
-    tags: list[Tag]
-    prompt: str
-    image_embeds: Any
-    seen: torch.Tensor | None = None
-    grounding: Grounding | None = None
-
-
-def photo_box(
-    box: tuple[int, int, int, int], enlarged: tuple[int, int], photo: tuple[int, int]
-) -> tuple[int, int, int, int]:
-    """The part of a photo that lies under `box` (left, top, right, bottom) of the enlarged one; sizes: (w, h)."""
-    across, down = photo[0] / enlarged[0], photo[1] / enlarged[1]
-    left, top, right, bottom = box
-    return int(left * across), int(top * down), math.ceil(right * across), math.ceil(bottom * down)
+        return Refinement(
+            lambda clean: diffusion.decode_picture(vae, clean, base, enlarged, 1 - settings.refine, plan, quiet),
+            lambda shown: diffusion.encode_picture(vae, shown, plan, device, quiet),
+            see,
+        )
 
 
 @contextmanager

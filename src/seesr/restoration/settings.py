@@ -174,6 +174,15 @@ class Settings:
         minimum=1,
         maximum=10,
     )
+    refine: float = setting(
+        0.0,
+        "sampling",
+        "refine",
+        "From the second step on ControlNet and DAPE see the photo mixed with so much of what is predicted of it; for "
+        "few steps (arXiv 2404.01717, which takes 0.5).",
+        minimum=0,
+        maximum=1,
+    )
     color_fix: ColorFix = setting("adain", "sampling", "color-fix", "How the photo's colours are kept.")
     seed: int = setting(
         0,
@@ -237,6 +246,8 @@ class Settings:
                 f"`start_timestep` cannot be {self.start_timestep}; it must be 0, or at least "
                 f"`num_inference_steps`, which is {self.num_inference_steps}"
             )
+        if self.refine and self.reuse > 1:
+            raise SeesrError("`refine` shows the networks something new at every step, so it does not go with `reuse`")
         if 0 < self.vae_tile_size < 64:
             raise SeesrError(f"`vae_tile_size` cannot be {self.vae_tile_size}; give 0, or 64 or more")
 

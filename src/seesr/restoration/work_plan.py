@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from seesr.models.enlarger import TILE
+from seesr.models.tiled_enlarger import TILE
 from seesr.restoration.settings import Settings
 from seesr.tiling.geometry import LATENT_FACTOR
 
@@ -19,7 +19,7 @@ _KEPT_BYTES = 1 << 29
 class WorkPlan:
     """Sizes of the pieces. The tiles of the denoiser are in the settings, `seesr.restoration.settings.Settings`.
 
-    enlarger_tile: pixels of the photo along a side of the enlarger's tiles.
+    enlarger_tile: side of a square of as many pixels of the photo as the enlarger's tiles have at most.
     vae_tile: the same of the autoencoder's, in latent pixels.
     encode_whole, decode_whole: longest side, in pixels, that the autoencoder handles in one piece.
     strip_pixels: of the result that the colour fix holds in floating point.
