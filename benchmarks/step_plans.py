@@ -32,7 +32,7 @@ PLANS = (
     *("dpm++:2", "dpm++:3", "dpm++:4", "dpm++:6", "dpm++:10", "dpm++:20"),
     *("ddpm:20:2", "ddpm:20:3", "ddpm:50:5", "dpm++:6:2", "dpm++:10:2", "dpm++:20:2", "dpm++:20:4"),
 )
-"""`solver:steps`, then `:` and at how many steps in a row features are used again, then `:` and `dense_ends`."""
+"""`solver:steps`, then, each after a `:`, in how many steps features are used again, `dense_ends`, `refine`."""
 
 MEASURES = ("LPIPS", "DISTS", "NIQE")
 
@@ -49,12 +49,13 @@ class Plan:
 
 def settings_of(plan: str) -> dict[str, Any]:
     given = plan.split(":")
-    solver, steps, reuse, dense_ends = given + ["", "", "1", "0"][len(given) :]
+    solver, steps, reuse, dense_ends, refine = given + ["", "", "1", "0", "0"][len(given) :]
     return {
         "scheduler": solver,
         "num_inference_steps": int(steps),
         "reuse": int(reuse),
         "dense_ends": float(dense_ends),
+        "refine": float(refine),
     }
 
 
@@ -124,7 +125,10 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=12)
     parser.add_argument("--size", type=int, default=256, help="side of the clean photo, a multiple of 32")
     parser.add_argument(
-        "--plans", nargs="+", default=PLANS, help="solver:steps[:reuse[:dense_ends]]; differences are to the first"
+        "--plans",
+        nargs="+",
+        default=PLANS,
+        help="solver:steps[:reuse[:dense_ends[:refine]]]; the first is compared with",
     )
     parser.add_argument("--settings", default="fidelity=0", help="KEY=VALUE,... of all plans, as for `seesr evaluate`")
     parser.add_argument("-o", "--output", type=Path, default=Path("runs/step-plans"))
