@@ -5,6 +5,7 @@ import json
 import zipfile
 from functools import partial
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -79,6 +80,30 @@ def test_tiles_give_the_picture_of_the_whole(size: tuple[int, int]) -> None:
     model, image = tiny(), torch.rand(1, 3, *size)
     whole = model.forward(image).clamp(0, 1)
     assert torch.allclose(model.enlarge(image, tile=128, overlap=80), whole, atol=1e-5)
+
+
+def test_progress_is_of_the_own_thread_and_ends_with_the_work() -> None:
+    model, photo = tiny(), torch.rand(1, 3, 40, 40)
+    mine: list[tuple[int, int]] = []
+    others: list[tuple[int, int]] = []
+
+    def told(done: int, total: int) -> None:
+        mine.append((done, total))
+        if done == 1:  # while this one's first tile is worked on
+            other = Thread(target=model.enlarge, args=(photo, 32, None, lambda *progress: others.append(progress)))
+            other.start()
+            other.join()
+
+    model.enlarge(photo, 32, progress=told)
+    assert mine == others == [(done, 4) for done in range(1, 5)]  # two tiles of a block and an end
+
+    def stop(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        model.enlarge(photo, progress=stop)
+    model.enlarge(photo)
+    assert len(mine) == 4
 
 
 def test_interpolation_of_weights() -> None:

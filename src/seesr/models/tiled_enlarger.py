@@ -1,8 +1,9 @@
 """What learned enlargers share: tiles of bounded memory, the photo's own colours, weights between trainings."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from threading import get_ident
 from typing import Any, TypeVar
 
 import torch
@@ -100,7 +101,7 @@ class TiledEnlarger(Network):
         overlap: int | None = None,
         progress: Callable[[int, int], None] = lambda done, total: None,
         detail: float = 1.0,
-    ) -> Iterator[Tensor]:
+    ) -> Generator[Tensor, None, None]:
         """Enlarge a photo of any size in overlapping tiles of one shape; yields the result from top to bottom.
 
         Args:
@@ -186,14 +187,18 @@ class TiledEnlarger(Network):
 
     @contextmanager
     def _paced(self, tiles: int, progress: Callable[[int, int], None]) -> Iterator[Callable[[], None]]:
-        """Tell `progress` of each part of `tiles` tiles; gives what is to be called after each."""
-        paces = self.paces()
+        """Tell `progress` of each part of `tiles` tiles; gives what is to be called after each tile.
+
+        Other threads may work with the network meanwhile, which is none of this one's progress.
+        """
+        paces, here = self.paces(), get_ident()
         parts, ended, within = 1 + len(paces), 0, 0
 
         def passed(*_: object) -> None:
             nonlocal within
-            within = min(within + 1, len(paces))
-            progress(ended * parts + within, tiles * parts)
+            if get_ident() == here:
+                within = min(within + 1, len(paces))
+                progress(ended * parts + within, tiles * parts)
 
         def done() -> None:
             nonlocal ended, within

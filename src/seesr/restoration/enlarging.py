@@ -5,6 +5,7 @@ hands on its rows as they are finished, so that its result is never held in floa
 """
 
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from typing import Any, TypeVar, cast
 
@@ -80,8 +81,8 @@ def enlarge_learned(
     size = output_size(image.width, image.height, scale)
     enlarged = enlarger.scale * image.width, enlarger.scale * image.height
     rows = _Rows(enlarged, size, sixteen_bit)
-    for finished in enlarger.enlarge_rows(to_tensor(image), tile, progress=progress, detail=detail):
-        for part in finished.split(_AT_ONCE, 2):
+    with closing(enlarger.enlarge_rows(to_tensor(image), tile, progress=progress, detail=detail)) as parts:
+        for part in (part for finished in parts for part in finished.split(_AT_ONCE, 2)):
             if not torch.isfinite(part).all():
                 raise SeesrError(
                     "the model's output is NaN or infinite; with `dtype` float32 too, its weights are "
