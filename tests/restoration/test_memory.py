@@ -75,12 +75,12 @@ from seesr.models.enlarger import Enlarger
 
 torch.manual_seed(0)
 restorer = LightRestorer({"default_profile": "fast"}, enlarger=Enlarger(num_blocks=1, channels=96, growth=16).eval())
-photo = Image.radial_gradient("L").resize((256, 256)).convert("RGB")
+photo = Image.radial_gradient("L").resize((384, 384)).convert("RGB")
 def status(name):
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1]) * 1024
 restorer(photo.crop((0, 0, 8, 8)), memory="100GB")  # everything imported
-limit = status("VmRSS") + 250_000_000
+limit = status("VmRSS") + 310_000_000
 Path("/proc/self/clear_refs").write_text("5")
 result = restorer(photo, memory=limit if sys.argv[1] == "limited" else None).images[0]
 print(limit, status("VmHWM"))
