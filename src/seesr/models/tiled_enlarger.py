@@ -28,6 +28,7 @@ A pixel 40 from a border that the photo does not have is off by a quarter of a l
 rounds; one 16 from it by 1.7.
 """
 WHOLE_FROM = 256
+"""Side from which on tiles share `OVERLAP` whole."""
 
 Self = TypeVar("Self", bound="TiledEnlarger")
 

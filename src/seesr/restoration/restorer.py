@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from seesr.restoration.keywords import SettingsKeywords
+    from seesr.restoration.refinement import Refinement
     from seesr.restoration.tile_predictor import RegionWords
 
 
@@ -305,7 +306,7 @@ class Restorer(RestorationModel):
 
     def _refinement(
         self, enlarged: Picture, looks: list[Look], base: torch.Tensor | None, settings: Settings, plan: WorkPlan
-    ) -> Any:
+    ) -> "Refinement":
         """looks: one for the whole picture, or one a tile. base: as `lr_latents` of `decode_picture`."""
         from seesr.restoration import diffusion
         from seesr.restoration.refinement import Refinement
